@@ -1,0 +1,1 @@
+"""What runs at an institution: the node agent, and the courier that Flower starts."""

@@ -1,0 +1,1 @@
+"""Configuration as data: scenarios, feature catalogues, institutions, policies."""

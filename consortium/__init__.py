@@ -1,0 +1,1 @@
+"""A whole consortium: centre and institutions, in one process or on loopback."""

@@ -1,0 +1,1 @@
+"""The ``haihe`` command, one module a command group."""

@@ -1,0 +1,1 @@
+"""The borrower record: feature catalogue, cohorts, readers, checks, synthetic consortium."""

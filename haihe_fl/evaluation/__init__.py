@@ -1,0 +1,1 @@
+"""AUC, KS, PR, calibration, PSI: from scores, or from summed histograms."""

@@ -1,0 +1,1 @@
+"""The closed list of messages that may cross the trust boundary."""

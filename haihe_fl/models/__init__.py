@@ -1,0 +1,1 @@
+"""Risk models: one interface, an additive (flagship) and a neural family."""

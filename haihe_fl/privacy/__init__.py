@@ -1,0 +1,1 @@
+"""Budgets, accountants, noise and the ledger."""

@@ -1,0 +1,1 @@
+"""Masked sums: keys, masks, shares, fixed-point encoding."""

@@ -1,0 +1,1 @@
+"""Scenarios, PD paths, losses, expected credit loss."""

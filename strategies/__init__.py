@@ -1,0 +1,1 @@
+"""Flower strategies: secure-sum training and neural averaging."""
