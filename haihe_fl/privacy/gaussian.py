@@ -75,7 +75,7 @@ def epsilon_for(mu: float, delta: float) -> float:
     >>> round(epsilon_for(1.0, 1e-5), 3)
     4.377
     >>> round(epsilon_for(200.0, 1e-300), 1)  # large epsilon, tiny delta
-    27409.1
+    27408.5
     """
     _check_delta(delta)
     if mu == 0.0 or log_delta(mu, 0.0) <= math.log(delta):
