@@ -1,0 +1,1 @@
+"""The synthetic Tianjin consortium: the embedded default data set."""
