@@ -1,1 +1,1 @@
-"""AUC, KS, PR, calibration, PSI: from scores, or from summed histograms."""
+"""How good a model is: exactly on records, or from noisy sums."""
