@@ -31,7 +31,7 @@ bench: $(VENV)/.ready
 
 proto: $(VENV)/.ready
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. haihe_fl/messages/node.proto
-	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. server/scoring.proto clients/agent.proto
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. server/scoring.proto
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

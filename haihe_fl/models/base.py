@@ -1,6 +1,7 @@
 """The interface of a risk model."""
 
 import hashlib
+import importlib
 import io
 import json
 from abc import ABC, abstractmethod
@@ -16,6 +17,9 @@ from haihe_fl.data.catalogue import FeatureCatalogue
 from haihe_fl.errors import IntegrityError
 
 Floats = NDArray[np.float64]
+
+FAMILIES = {"additive": "haihe_fl.models.additive", "neural": "haihe_fl.models.neural"}
+"""Module of each family, imported when a model of it is first read."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,10 @@ class RiskModel(ABC):
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             header = json.loads(arrays.pop("__header__").tobytes())
-            cls = RiskModel.families[header["family"]]
+            family = header["family"]
+            if family not in RiskModel.families:
+                importlib.import_module(FAMILIES[family])
+            cls = RiskModel.families[family]
             return cls.from_state(
                 FeatureCatalogue.model_validate(header["catalogue"]), header["meta"], arrays
             )

@@ -5,6 +5,7 @@ sum of each; an institution answers a request from its own rows through
 ``ReleaseComputer``. Neither knows how the sum travels.
 """
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -88,6 +89,8 @@ class ReleaseComputer:
 
     def answer(self, request: ReleaseRequest) -> Answer:
         """Compute the exact integer answer; ``KeyError`` for an unknown kind."""
+        if request.kind not in KINDS:
+            importlib.import_module(MODULES[request.kind.partition("/")[0]])
         result = KINDS[request.kind](request, self.parts[request.part], self.cache)
         if result.vector.shape != (request.length,) or result.vector.dtype != np.int64:
             raise ValueError(f"{request.kind} answered {result.vector.shape}, not {request.length}")
@@ -96,6 +99,8 @@ class ReleaseComputer:
 
 Computation = Callable[[ReleaseRequest, Cohort, dict[str, Any]], Answer]
 KINDS: dict[str, Computation] = {}
+MODULES = {"additive": "haihe_fl.models.additive", "validation": "haihe_fl.models.validation"}
+"""Where the kinds of each group are registered; imported at the first request."""
 
 
 def release_kind(name: str) -> Callable[[Computation], Computation]:

@@ -1,0 +1,143 @@
+"""The plan of a run: all that it will ask and spend, agreed before it starts."""
+
+import hashlib
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from haihe_fl.errors import IntegrityError
+from haihe_fl.models.releases import PlannedRelease
+from haihe_fl.privacy.events import Event, GaussianEvent, SampledGaussianEvent
+from haihe_fl.privacy.gaussian import Budget
+from haihe_fl.privacy.noise import Quorum
+
+Mode = Literal["secure", "inspected"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ReleaseStep(_Frozen):
+    """One secure sum of the plan; see ``PlannedRelease``."""
+
+    name: str
+    kind: str
+    noise_multiplier: float = Field(gt=0)
+    length: int = Field(gt=0, le=10_000_000)
+    part: Literal["train", "holdout"] = "train"
+
+
+class LocalStep(_Frozen):
+    """One round of local DP-SGD: the institution adds the whole noise itself."""
+
+    name: str
+    noise_multiplier: float = Field(gt=0)
+    sample_rate: float = Field(gt=0, le=1)
+    steps: int = Field(gt=0)
+
+
+class TrainingPlan(_Frozen):
+    """What the centre proposes and every institution checks against its own policy.
+
+    Attributes
+    ----------
+    mode : {"secure", "inspected"}
+        ``secure``: only sums leave the institutions. ``inspected``: each institution adds
+        the full noise and its updates are visible to the centre.
+    releases, local : tuple
+        Every step that reads rows, in order, with its noise. Anything else is refused.
+    neural : dict
+        Settings of local training, for the neural family.
+    """
+
+    run: str
+    model: str
+    family: Literal["additive", "neural"]
+    mode: Mode
+    catalogue_fingerprint: str
+    participants: tuple[str, ...]
+    minimum: int
+    colluders: int
+    epsilon: float = Field(gt=0)
+    delta: float = Field(gt=0, lt=1)
+    holdout_share: float = Field(ge=0, lt=1)
+    releases: tuple[ReleaseStep, ...]
+    local: tuple[LocalStep, ...] = ()
+    neural: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [step.name for step in (*self.releases, *self.local)]
+        if len(set(names)) != len(names):
+            raise ValueError("two steps of the plan have the same name")
+        if tuple(sorted(set(self.participants))) != self.participants:
+            raise ValueError("participants must be sorted and distinct")
+        return self
+
+    @property
+    def quorum(self) -> Quorum:
+        """Parties, fewest survivors and tolerated colluders."""
+        return Quorum(len(self.participants), self.minimum, self.colluders)
+
+    @property
+    def budget(self) -> Budget:
+        """Record-level budget of the run."""
+        return Budget(self.epsilon, self.delta)
+
+    def events(self) -> dict[str, Event]:
+        """Return the privacy event of every step, by name."""
+        events: dict[str, Event] = {
+            step.name: GaussianEvent(step.noise_multiplier, step.part) for step in self.releases
+        }
+        events |= {
+            step.name: SampledGaussianEvent(step.noise_multiplier, step.sample_rate, step.steps)
+            for step in self.local
+        }
+        return events
+
+    def step(self, name: str) -> ReleaseStep | LocalStep | None:
+        """Return the step of that name, or None."""
+        return next((s for s in (*self.releases, *self.local) if s.name == name), None)
+
+    def to_bytes(self) -> bytes:
+        """Return canonical JSON: what is hashed, stored and sent."""
+        return self.model_dump_json().encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read a plan.
+
+        Raises
+        ------
+        IntegrityError
+            H5101 if it is not a valid plan.
+        """
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            raise IntegrityError(
+                "H5101",
+                en=f"the training plan is not valid: {error.errors()[0]['msg']}; "
+                "check that centre and institution run the same version",
+                zh=f"训练计划无效:{error.errors()[0]['msg']};请确认中心与机构软件版本一致",
+            ) from None
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical JSON, in hex."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+
+def release_steps(schedule: list[PlannedRelease]) -> tuple[ReleaseStep, ...]:
+    """Turn a trainer's schedule into steps of a plan."""
+    return tuple(
+        ReleaseStep(
+            name=r.name,
+            kind=r.kind,
+            noise_multiplier=r.noise_multiplier,
+            length=r.length,
+            part=r.part,
+        )
+        for r in schedule
+    )
