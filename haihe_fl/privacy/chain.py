@@ -120,10 +120,10 @@ class State:
             return
         raise IntegrityError(
             "H5202",
-            en=f"{path} ends at entry {self.head.seq} but its witness knows {seen}: it was deleted or "
-            "an old copy was put back; restore the newest copy or call the auditor",
-            zh=f"{path} 止于第 {self.head.seq} 条,与见证文件({seen})不符:台账被删除或恢复成旧副本;"
-            "请恢复最新副本或联系审计人员",
+            en=f"{path} ends at entry {self.head.seq} but its witness knows {seen}: it was "
+            "deleted or an old copy was put back; restore the newest copy or call the auditor",
+            zh=f"{path} 止于第 {self.head.seq} 条,与见证文件({seen})不符:"
+            "台账被删除或恢复成旧副本;请恢复最新副本或联系审计人员",
         )
 
     def _take(self, entry: Entry) -> None:

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from haihe_fl.errors import IntegrityError, PolicyError
 from haihe_fl.privacy.accountant import combined, epsilon_spent, fits, supports
-from haihe_fl.privacy.chain import Entry, Head, State, payload, read_witness, replay, write_witness
+from haihe_fl.privacy.chain import Entry, Head, payload, read_witness, replay, write_witness
 from haihe_fl.privacy.events import Event
 from haihe_fl.privacy.gaussian import Budget
 
@@ -70,7 +70,7 @@ class Ledger:
     (0.93, 2.02, 0.06)
     >>> ledger.close("run-1")
     >>> round(ledger.left(), 2)
-    2.08
+    2.07
     >>> folder.cleanup()
     """
 
