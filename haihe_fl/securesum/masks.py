@@ -4,6 +4,8 @@ Two parties share one X25519 secret a run; each release derives a fresh seed fro
 seed revealed for one release opens no other.
 """
 
+from hashlib import sha256
+
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -16,6 +18,7 @@ from haihe_fl.errors import IntegrityError
 from haihe_fl.securesum.framing import frame
 
 SEED_BYTES = 32
+_CHECK_BYTES = 8
 _CHUNK = 1 << 14  # entries at a time: keystream and sum stay in the processor's cache
 _ZEROS = bytes(8 * _CHUNK)
 _NONCE = bytes(16)  # every seed is used for one stream only
@@ -91,3 +94,39 @@ def add_mask(vector: NDArray[np.uint64], seed: bytes, sign: int) -> None:
 def pair_sign(party: str, other: str) -> int:
     """Return the sign with which a party adds the mask that it shares with another."""
     return 1 if party < other else -1
+
+
+def seal_seed(entropy: bytes) -> bytes:
+    """Return a 32-byte self-mask secret that shows whether it was put together rightly.
+
+    Parameters
+    ----------
+    entropy : bytes
+        24 bytes from the operating system; 8 bytes of their hash are added.
+    """
+    if len(entropy) != SEED_BYTES - _CHECK_BYTES:
+        raise ValueError("a self-mask has 24 bytes of entropy")
+    return entropy + sha256(b"haihe self mask check v1" + entropy).digest()[:_CHECK_BYTES]
+
+
+def self_seed(secret: bytes) -> bytes:
+    """Return the seed of a self-mask from its secret.
+
+    Raises
+    ------
+    IntegrityError
+        H5213 if the secret was put together from wrong shares.
+
+    Examples
+    --------
+    >>> len(self_seed(seal_seed(bytes(24))))
+    32
+    """
+    if seal_seed(secret[:-_CHECK_BYTES]) != secret:
+        raise IntegrityError(
+            "H5213",
+            en="the shares of a self-mask do not fit together: a holder sent a wrong one; "
+            "start the release again under a new name",
+            zh="自掩码的份额不一致:有持有方发送了错误份额;请以新名称重新发布",
+        )
+    return derive(secret, "haihe self mask v1")
