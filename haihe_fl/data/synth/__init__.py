@@ -9,5 +9,6 @@ from haihe_fl.data.synth.config import (
 from haihe_fl.data.synth.consortium import Consortium, Enterprises, synthesise
 from haihe_fl.data.synth.networks import GUARANTEES, Edges
 from haihe_fl.data.synth.panel import Panel, Satellite
+from haihe_fl.data.synth.storage import load
 from haihe_fl.data.synth.truth import true_logit, true_pd
 from haihe_fl.data.synth.uscc import is_uscc, make_usccs

@@ -13,7 +13,7 @@ def _rare(chance: Array, size: Array, rng: np.random.Generator) -> Array:
 
 
 def _count(mean: Array, rng: np.random.Generator, shape: float = 1.0) -> Array:
-    """Counts with a gamma mixture: negative binomial, as records of courts are."""
+    """Draw counts with a gamma mixture: negative binomial, as records of courts are."""
     return rng.poisson(mean * rng.gamma(shape, 1 / shape, len(mean))).astype(np.float64)
 
 
@@ -49,8 +49,8 @@ def _statements(e: Economy, rng: np.random.Generator) -> dict[str, Array]:
 def _conduct(e: Economy, rng: np.random.Generator) -> dict[str, Array]:
     n, liquidity, governance = len(e), e.factors["liquidity"], e.factors["governance"]
     strain = -0.6 * liquidity - 0.5 * governance + 0.3 * e.hidden  # shows in every record
-    grade = np.digitize(-governance + 0.7 * rng.standard_normal(n), [-0.9, 0.9, 1.7])
-    grade = np.array([0.0, 1.0, 3.0, 4.0])[grade]
+    rank = np.digitize(-governance + 0.7 * rng.standard_normal(n), [-0.9, 0.9, 1.7])
+    grade = np.array([0.0, 1.0, 3.0, 4.0])[rank]
     grade[e.age < 2.0] = 2.0  # M: too new to be graded
     unpaid = rng.exponential(1, n)
     social = _rare(expit(-2.4 + 0.9 * strain), np.ceil(3 * unpaid), rng)
@@ -119,10 +119,10 @@ def clean_values(
         The features that come from the networks: ``guarantee_ratio``, ``buyer_hhi``,
         ``receivable_days``.
     """
-    columns = {
-        "sector": e.sector,
-        "district": e.district,
-        "ownership": e.ownership,
+    columns: dict[str, Array] = {
+        "sector": e.sector.astype(np.float64),
+        "district": e.district.astype(np.float64),
+        "ownership": e.ownership.astype(np.float64),
         "size_class": np.minimum(
             np.digitize(e.staff, [20, 300]), np.digitize(e.sales, [3e6, 2e7])
         ).astype(np.float64),

@@ -11,9 +11,10 @@ from haihe_fl.data.synth.config import Institution, categories
 from haihe_fl.data.synth.economy import INSPECTED, Array, Economy, expit
 
 MOST_LENDERS = 6
-_STATEMENTS = (
-    "cash_flow_cover quick_ratio interest_cover gross_margin debt_ratio property_cover"
-).split()
+_STATEMENTS = [
+    *("cash_flow_cover", "quick_ratio", "interest_cover"),
+    *("gross_margin", "debt_ratio", "property_cover"),
+]
 # Cells missing of itself, by feature, at an institution with ``missing: 1``; the rest has _FEW.
 _FEW = 0.01
 _MISSING = {
@@ -38,16 +39,16 @@ class Loans:
     ----------
     enterprise, lender : ndarray of int, shape (m,)
         Positions in the enterprises and in the institutions.
-    ead : ndarray of float64, shape (m,)
+    ead : ndarray of float32, shape (m,)
         Exposure at default, CNY.
-    lgd : ndarray of float64, shape (m,)
+    lgd : ndarray of float32, shape (m,)
         Loss given default, 0..1.
     """
 
     enterprise: NDArray[np.int64]
     lender: NDArray[np.int64]
-    ead: Array
-    lgd: Array
+    ead: Floats
+    lgd: Floats
 
 
 def lend(
@@ -93,8 +94,8 @@ def lend(
     return Loans(
         enterprise=enterprise,
         lender=lender,
-        ead=np.exp(log_ead).clip(5e3, 3e8).round(2),
-        lgd=rng.beta(8 * mean, 8 * (1 - mean)).round(4),
+        ead=np.exp(log_ead).clip(5e3, 3e8).round(-1).astype(np.float32),
+        lgd=rng.beta(8 * mean, 8 * (1 - mean)).round(4).astype(np.float32),
     )
 
 

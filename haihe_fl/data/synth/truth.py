@@ -1,9 +1,9 @@
 """The ground truth: the log-odds of default within 12 months as a function of the record.
 
-``logit = INTERCEPT + STRENGTH * (sum of MAIN + sum of PAIRS) + HIDDEN * hidden``, the pairs those
-of two features and of a feature with sectors. Main effects are monotone
-wherever the catalogue states a direction, and so are the pairs, which multiply two degrees of
-badness in [0, 1]. All strengths are inventions: they say nothing about Tianjin.
+``logit = INTERCEPT + STRENGTH * (sum of MAIN, PAIRS and SECTOR_PAIRS) + HIDDEN * hidden``. Main
+effects are monotone wherever the catalogue states a direction, and so are the pairs, which
+multiply two degrees of badness in [0, 1]. All strengths are inventions: they say nothing
+about Tianjin.
 """
 
 from collections.abc import Callable, Mapping

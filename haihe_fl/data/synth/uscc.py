@@ -9,10 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
-DISTRICT_CODES = (
-    "120101 120102 120103 120104 120105 120106 120110 120111 "
-    "120112 120113 120114 120115 120116 120117 120118 120119"
-).split()
+DISTRICT_CODES = [f"1201{n:02}" for n in (*range(1, 7), *range(10, 20))]
 
 _LETTERS = np.array(list(ALPHABET))
 _VALUE = {letter: i for i, letter in enumerate(ALPHABET)}
