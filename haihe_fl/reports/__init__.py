@@ -1,1 +1,1 @@
-"""Self-contained bilingual reports."""
+"""Reports: one HTML file that opens offline, in both languages."""

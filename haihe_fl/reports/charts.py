@@ -1,0 +1,272 @@
+"""Charts as SVG text: figure objects of their own, no global plotting state, no date."""
+
+import io
+import math
+import unicodedata
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from haihe_fl.evaluation.calibration import CalibrationBin
+from haihe_fl.i18n import LANGUAGES, Language, Text
+from haihe_fl.reports.results import Estimate, FeatureShape, InstitutionResult, PairShape, say
+
+INK, MUTED, GRID = "#1b2733", "#5c6873", "#e4e8ec"
+FEDERATED, LOCAL, POOLED, BAND = "#1d5f8a", "#b8651b", "#7a8691", "#eef3f7"
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text: searchable, and set in the page's own fonts
+    "svg.hashsalt": "haihe",
+    "font.size": 10.0,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": MUTED,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelsize": 9.0,
+    "ytick.labelsize": 9.0,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "text.usetex": False,
+    "text.parse_math": False,  # a name with dollar signs is a name
+}
+
+Draw = Callable[[Figure, Language], None]
+
+
+def svg(width: float, height: float, draw: Draw, language: Language) -> str:
+    """Draw a figure of a size in inches and return it as SVG, the same bytes every time."""
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # The browser sets the text; whether matplotlib's font has the glyph does not matter.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure = Figure(figsize=(width, height))
+        draw(figure, language)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    return out.getvalue()
+
+
+def in_both(width: float, height: float, draw: Draw) -> Text:
+    """Draw a figure once in each language."""
+    drawn = {language: svg(width, height, draw, language) for language in LANGUAGES}
+    return Text(en=drawn["en"], zh=drawn["zh"])
+
+
+def text_width(text: str, size: float = 9.0) -> float:
+    """Width of a text in inches, Chinese characters counted as full squares."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return (wide + 0.56 * (len(text) - wide)) * size / 72
+
+
+def shorten(text: str, most: float) -> str:
+    """Cut a text to a width in inches."""
+    if text_width(text) <= most:
+        return text
+    while text and text_width(text + "…") > most:
+        text = text[:-1]
+    return text + "…"
+
+
+def _axes(figure: Figure, left: float, bottom: float, right: float, top: float) -> Axes:
+    """Add axes with margins in inches."""
+    w, h = figure.get_size_inches()
+    return figure.add_axes((left / w, bottom / h, 1 - (left + right) / w, 1 - (bottom + top) / h))
+
+
+def _error(ax: Axes, e: Estimate, y: float, color: str) -> None:
+    if e.low is not None and e.high is not None and math.isfinite(e.low):
+        ax.plot([e.low, e.high], [y, y], color=color, lw=1.6, solid_capstyle="round", alpha=0.55)
+
+
+def institution_chart(rows: Sequence[InstitutionResult], pooled: Estimate | None) -> Text:
+    """Dots with intervals: federated against local-only, by institution; pooled as a line."""
+
+    def draw(figure: Figure, language: Language) -> None:
+        names = [shorten(say(r.name, language), 2.3) for r in rows]
+        ax = _axes(figure, 0.25 + max(map(text_width, names), default=0.5), 0.5, 0.2, 0.1)
+        for i, row in enumerate(rows):
+            for e, dy, color, filled in (
+                (row.local, 0.15, LOCAL, False),
+                (row.federated, -0.15, FEDERATED, True),
+            ):
+                if not math.isfinite(e.value):
+                    continue
+                _error(ax, e, i + dy, color)
+                face = color if filled else "white"
+                ax.plot(e.value, i + dy, "o", ms=6, mfc=face, mec=color, mew=1.6)
+        if pooled is not None and math.isfinite(pooled.value):
+            ax.axvline(pooled.value, color=POOLED, lw=1.2, ls=(0, (4, 3)))
+        ax.set_yticks(range(len(names)), names)
+        ax.set_ylim(len(names) - 0.4, -0.6)
+        ax.tick_params(axis="y", length=0, labelcolor=INK)
+        ax.xaxis.set_major_locator(MaxNLocator(6))
+        ax.grid(axis="x")
+        ax.spines["left"].set_visible(False)
+        ax.set_xlabel("AUC")
+
+    return in_both(7.6, 0.7 + 0.42 * max(len(rows), 1), draw)
+
+
+def calibration_chart(table: Sequence[CalibrationBin]) -> Text:
+    """Observed default rate against predicted PD, with intervals and the diagonal."""
+
+    def draw(figure: Figure, language: Language) -> None:
+        zh = language == "zh"
+        ax = _axes(figure, 0.75, 0.6, 0.15, 0.15)
+        ends = [b.predicted for b in table] + [min(b.interval.high, 1.0) for b in table]
+        most = 1.08 * max(ends, default=0.5) or 0.1
+        ax.plot([0, most], [0, most], color=POOLED, lw=1.1, ls=(0, (4, 3)))
+        for b in table:
+            ax.plot([b.predicted] * 2, list(b.interval), color=FEDERATED, lw=1.6, alpha=0.5)
+        ax.plot(
+            [b.predicted for b in table],
+            [b.observed for b in table],
+            "o-",
+            color=FEDERATED,
+            ms=5,
+            lw=1.0,
+        )
+        ax.set_xlim(0, most)
+        ax.set_ylim(0, most)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(MaxNLocator(6))
+            axis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        ax.grid()
+        ax.set_xlabel("预测违约概率" if zh else "Predicted PD")
+        ax.set_ylabel("实际违约率" if zh else "Observed default rate")
+
+    return in_both(4.6, 4.2, draw)
+
+
+TRACE_WORDS = {
+    "step": Text(en="Step norm (log-odds)", zh="更新步长(对数几率)"),
+    "noise_sd": Text(en="Noise sd per entry", zh="每个分量的噪声标准差"),
+    "auc": Text(en="AUC", zh="AUC"),
+    "deviance": Text(en="Deviance", zh="偏差"),
+}
+
+
+def trace_chart(trace: Sequence[Mapping[str, float]], stages: Sequence[str]) -> Text:
+    """One panel for each figure that training leaves behind, stages shaded in turn."""
+    keys = list(dict.fromkeys(k for row in trace for k in row if k != "release"))[:4]
+
+    def draw(figure: Figure, language: Language) -> None:
+        w, h = figure.get_size_inches()
+        for i, key in enumerate(keys):
+            each = h / len(keys)
+            ax = figure.add_axes(
+                (0.75 / w, (h - (i + 1) * each + 0.5) / h, 1 - 0.95 / w, (each - 0.8) / h)
+            )
+            x = [row.get("release", float(n + 1)) for n, row in enumerate(trace)]
+            y = [row.get(key, math.nan) for row in trace]
+            known = [v for v in y if math.isfinite(v) and v > 0]
+            if known and max(known) > 50 * min(known):
+                ax.set_yscale("log")
+                y = [v if v > 0 else math.nan for v in y]
+            ax.plot(x, y, "o-", color=FEDERATED, ms=3.2, lw=1.1)
+            _shade(ax, x, stages)
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            ax.grid(axis="y")
+            ax.set_title(
+                say(TRACE_WORDS.get(key, key), language), loc="left", fontsize=10, color=INK, pad=14
+            )
+        if keys:
+            ax.set_xlabel("发布序号" if language == "zh" else "Release")
+
+    return in_both(7.6, max(1.9 * len(keys), 1.0) + 0.1, draw)
+
+
+def _shade(ax: Axes, x: Sequence[float], stages: Sequence[str]) -> None:
+    names = [s.split("/")[0] for s in stages[: len(x)]]
+    start = 0
+    for i in range(1, len(names) + 1):
+        if i == len(names) or names[i] != names[start]:
+            low, high = x[start] - 0.5, x[i - 1] + 0.5
+            ax.axvspan(low, high, color=BAND if (names[start] != names[0]) else "none", lw=0)
+            if high - low >= 0.06 * (x[-1] - x[0] + 1):
+                ax.annotate(
+                    names[start],
+                    ((low + high) / 2, 1.02),
+                    xycoords=("data", "axes fraction"),
+                    ha="center",
+                    fontsize=8,
+                    color=MUTED,
+                )
+            start = i
+    if x:
+        ax.set_xlim(x[0] - 0.5, x[-1] + 0.5)
+
+
+def _short(value: float) -> str:
+    for size, mark in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{mark}"
+    return f"{value:.3g}"
+
+
+def shape_chart(shape: FeatureShape) -> str:
+    """Step plot of one feature; every bin as wide as the next, the missing bin set apart."""
+
+    def draw(figure: Figure, _: Language) -> None:
+        ax = _axes(figure, 0.5, 0.42, 0.1, 0.1)
+        n = len(shape.values)
+        ax.axhline(0, color=POOLED, lw=0.8)
+        if shape.categories is None:
+            steps, ends = list(shape.values), list(range(n + 1))
+            ax.stairs(steps, ends, color=FEDERATED, lw=1.6, baseline=None)
+            edges = shape.edges or ()
+            ticks = sorted({round(k * n / 4) for k in (1, 2, 3)} & set(range(1, len(edges) + 1)))
+            ax.set_xticks(ticks, [_short(edges[t - 1]) for t in ticks])
+        else:
+            colors = [LOCAL if v > 0 else FEDERATED for v in shape.values]
+            ax.bar([i + 0.5 for i in range(n)], shape.values, width=0.7, color=colors)
+            every = max(1, math.ceil(n / 4))
+            shown = range(0, n, every)
+            room = 2.0 * every / max(n, 1)
+            ax.set_xticks(
+                [i + 0.5 for i in shown], [shorten(shape.categories[i], room) for i in shown]
+            )
+        if shape.missing is not None:
+            ax.axvline(-0.06 * n, color=GRID, lw=1)
+            ax.plot(-0.14 * n, shape.missing, "D", color=MUTED, ms=4.5)
+            ax.set_xticks(
+                [-0.14 * n, *ax.get_xticks()], ["NA", *(t.get_text() for t in ax.get_xticklabels())]
+            )
+        ax.set_xlim(-0.22 * n if shape.missing is not None else 0, n)
+        ax.yaxis.set_major_locator(MaxNLocator(4))
+        ax.grid(axis="y")
+
+    return svg(2.9, 1.75, draw, "en")
+
+
+def pair_chart(pair: PairShape) -> str:
+    """Heat map of a pair: warm raises risk, cool lowers it."""
+
+    def draw(figure: Figure, _: Language) -> None:
+        ax = _axes(figure, 0.55, 0.35, 0.1, 0.1)
+        most = max((abs(v) for row in pair.values for v in row), default=0.0) or 1.0
+        scale = TwoSlopeNorm(0, -most, most)
+        ax.pcolormesh(pair.values, cmap="RdBu_r", norm=scale, edgecolors="white", lw=0.5)
+        for ticks, place, n in (
+            (pair.x_ticks, ax.set_xticks, len(pair.values[0])),
+            (pair.y_ticks, ax.set_yticks, len(pair.values)),
+        ):
+            at = [(i + 0.5) * n / len(ticks) for i in range(len(ticks))]
+            place(at, [shorten(t, 0.5) for t in ticks])
+        ax.tick_params(length=0)
+        for side in ax.spines.values():
+            side.set_visible(False)
+
+    return svg(2.6, 2.1, draw, "en")
