@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit, ndtr, ndtri
+from scipy.special import expit, logit, ndtr, ndtri  # type: ignore[import-untyped]
 
 from haihe_fl.stress.ecl import significant_increase
 from haihe_fl.stress.lgd import collateral_lgd, frye_jacobs_index
 from haihe_fl.stress.losses import irb_correlation, maturity_factor, size_adjustment
 from haihe_fl.stress.portfolio import Portfolio
-from haihe_fl.stress.satellite import quarterly_hazard
+from haihe_fl.stress.satellite import quarterly_hazard, survival
 from haihe_fl.stress.settings import StressSettings
 
 Floats = NDArray[np.float64]
@@ -113,7 +113,7 @@ def _block(
     pd0 = portfolio.pd[rows]
     pd = np.clip(expit(logit(pd0)[:, None] + shock.shift[portfolio.sector[rows]]), *PD_RANGE)
     hazard = quarterly_hazard(pd)
-    after = np.cumprod(1.0 - hazard, axis=1)
+    after = survival(hazard)
     before = np.concatenate([np.ones((len(rows), 1)), after[:, :-1]], axis=1)
     g = ndtri(pd)
 
@@ -162,7 +162,7 @@ def _lgd(
         fall = collateral_lgd(pledged, ead, shock.property_change, **options)
         fall = fall - collateral_lgd(pledged, ead, **options)
         lgd = np.maximum(lgd, lgd0[:, None] + fall)
-    return np.minimum(lgd + shock.lgd_addon, 1.0)
+    return np.asarray(np.minimum(lgd + shock.lgd_addon, 1.0))
 
 
 def _capital(pd: Floats, g: Floats, rho: Floats, sales: Floats, settings: StressSettings) -> Floats:

@@ -94,7 +94,7 @@ class Portfolio:
         Examples
         --------
         >>> p = Portfolio.build(pd=[0.02, 0.05], ead=[1e6, 5e5], lgd=0.45, institution="a bank",
-        ...                     sector=["agri_food", "aerospace"], sectors=("aerospace", "agri_food"))
+        ...                     sector=["agri", "aero"], sectors=("aero", "agri"))
         >>> len(p), p.sector.tolist(), p.institutions
         (2, [1, 0], ('a bank',))
         """
@@ -168,12 +168,22 @@ class Portfolio:
         Raises
         ------
         UserError
-            H2520 if a column is missing, else as `build`.
+            H2520 if a column is missing, H2525 if the model was trained on other features,
+            else as `build`.
         """
         if sectors is None:
             from haihe_fl.stress.scenarios import load_scenarios
 
             sectors = load_scenarios().sectors
+        if cohort.catalogue.features != model.catalogue.features:
+            raise UserError(
+                "H2525",
+                en=f"the records follow catalogue {cohort.catalogue.name}, the model "
+                f"{model.catalogue.name}; read them with the model's catalogue, or name a model "
+                "trained on theirs (--model-name)",
+                zh=f"数据使用特征目录 {cohort.catalogue.name},模型使用 {model.catalogue.name};"
+                "请按模型的目录读取数据,或用 --model-name 指定对应模型",
+            )
         extra: dict[str, Any] = dict(cohort.extra)
         for name in ("ead", "sector"):
             if name not in extra:
@@ -269,7 +279,7 @@ def _amounts(
         interval = f"({low:g}, {high:g})" if open_ends else f"[{low:g}, {high:g}]"
         raise UserError(
             code,
-            en=f"{name} in row {row + 1} is {values[row]}, outside {interval}; mend or drop the row",
+            en=f"{name} in row {row + 1} is {values[row]}, outside {interval}; mend or drop it",
             zh=f"第 {row + 1} 行的 {name} 为 {values[row]},超出 {interval};请修正或剔除该行",
         )
     return values

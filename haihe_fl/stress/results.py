@@ -14,6 +14,7 @@ from haihe_fl.stress.settings import StressSettings
 
 Floats = NDArray[np.float64]
 By = Literal["sector", "institution"]
+_AXES: dict[By | None, tuple[int, ...]] = {"sector": (1,), "institution": (0,), None: (0, 1)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +72,11 @@ class StressResult:
 
     def total(self, measure: str, by: By | None = None) -> Floats:
         """Return a measure's sum: shape (quarters,), or (sectors or institutions, quarters)."""
-        axes = {"sector": 1, "institution": 0, None: (0, 1)}
-        return np.asarray(self.cells[measure].sum(axis=axes[by]))
+        return np.asarray(self.cells[measure].sum(axis=_AXES[by]))
 
     def opening(self, measure: str, by: By | None = None) -> Floats:
         """Return a measure's sum before the shock."""
-        axes = {"sector": 1, "institution": 0, None: (0, 1)}
-        return np.asarray(self.start[measure].sum(axis=axes[by]))
+        return np.asarray(self.start[measure].sum(axis=_AXES[by]))
 
     def mean_pd(self, by: By | None = None) -> Floats:
         """Return the mean annual PD over borrowers, by quarter."""
@@ -150,6 +149,43 @@ class StressResult:
             "stage2_share_peak": float((self.total("exposure2") / self._staged()).max()),
             "not_applied": list(self.not_applied),
         }
+
+    def tables(self) -> dict[str, Any]:
+        """Return the figures by quarter, by sector and by institution, JSON-ready."""
+        quarters = {
+            "mean_pd": self.mean_pd(),
+            "default_rate": self.default_rate(),
+            "expected_loss": self.total("el"),
+            "expected_loss_baseline": self.baseline_el.sum(axis=(0, 1)),
+            "loss_tail": self.total("loss_tail"),
+            "unexpected_loss": self.unexpected_loss(),
+            "irb_capital": self.total("capital"),
+            "rwa": self.rwa(),
+            **{f"ecl_stage{k}": self.total(f"ecl{k}") for k in (1, 2, 3)},
+            **{f"exposure_stage{k}": self.total(f"exposure{k}") for k in (1, 2, 3)},
+            "ecl_change": self.ecl_change(),
+        }
+        return {
+            "by_quarter": {name: values.tolist() for name, values in quarters.items()},
+            "by_sector": dict(zip(self.sectors, self._rows("sector"), strict=True)),
+            "by_institution": dict(zip(self.institutions, self._rows("institution"), strict=True)),
+        }
+
+    def _rows(self, by: By) -> list[dict[str, float]]:
+        columns = {
+            "borrowers": self.opening("borrowers", by),
+            "exposure": self.opening("exposure", by),
+            "pd_start": self.mean_pd_start(by),
+            "pd_peak": self.mean_pd(by).max(axis=1),
+            "default_rate": self.default_rate(by)[:, -1],
+            "expected_loss": self.total("el", by).sum(axis=1),
+            "unexpected_loss_peak": self.unexpected_loss(by).max(axis=1),
+            "rwa_peak": self.rwa(by).max(axis=1),
+            "ecl_change": self.ecl_change(by)[:, -1],
+        }
+        return [
+            {k: float(v[i]) for k, v in columns.items()} for i in range(len(columns["pd_peak"]))
+        ]
 
     def _staged(self) -> Floats:
         return self.total("exposure1") + self.total("exposure2") + self.total("exposure3")

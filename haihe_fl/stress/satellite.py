@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from scipy.special import expit, logit
+from scipy.special import expit, logit  # type: ignore[import-untyped]
 
 from haihe_fl.errors import UserError
 from haihe_fl.stress.losses import implied_factor, irb_correlation
@@ -197,7 +197,7 @@ def survival(hazard: Floats) -> Floats:
     >>> survival(np.array([0.1, 0.1])).round(3).tolist()
     [0.9, 0.81]
     """
-    return np.cumprod(1.0 - hazard, axis=-1)
+    return np.asarray(np.cumprod(1.0 - hazard, axis=-1), dtype=np.float64)
 
 
 @dataclass(frozen=True)

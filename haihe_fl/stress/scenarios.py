@@ -190,7 +190,7 @@ class ScenarioCatalogue(_Frozen):
         near = difflib.get_close_matches(identifier, known, n=3, cutoff=0.3) or known[:3]
         raise UserError(
             "H2510",
-            en=f"no scenario {identifier!r}; nearest: {', '.join(near)} (haihe stress list shows all)",
+            en=f"no scenario {identifier!r}; nearest: {', '.join(near)} (all: haihe stress list)",
             zh=f"没有情景 {identifier!r};最接近的有:{'、'.join(near)}(haihe stress list 列出全部)",
         )
 
