@@ -26,9 +26,10 @@ from haihe_fl.models.plan import LocalStep, ReleaseStep, TrainingPlan
 from haihe_fl.models.releases import ReleaseComputer, ReleaseRequest
 from haihe_fl.privacy.accountant import fits
 from haihe_fl.privacy.ledger import Ledger
-from haihe_fl.privacy.noise import NoiseSource
-from haihe_fl.securesum.keys import Identity, KeyOffer, PrivateKeys, make_offer, verify_offer
-from haihe_fl.securesum.party import MaskingParty, SqliteDecisionLog
+from haihe_fl.privacy.noise import NoiseSource, Quorum
+from haihe_fl.securesum.decisions import SQLiteDecisionLog
+from haihe_fl.securesum.keys import Identity, KeyOffer, PrivateKeys, make_offer
+from haihe_fl.securesum.party import MaskingParty
 
 log = logging.getLogger(__name__)
 
@@ -80,13 +81,13 @@ class NodeAgent:
         self.catalogue_fingerprint = catalogue_fingerprint
         self.ledger = Ledger(folder / "ledger.db", identity.name, policy.cap)
         self._store = RunStore(folder / "store.db")
-        self._decisions = SqliteDecisionLog(folder / "decisions.db")
+        self._decisions = SQLiteDecisionLog(folder / "decisions.db")
         self._load = load
         self._cohort: Cohort | None = None
         self._noise = noise or NoiseSource()
         self._runs: dict[str, _Run] = {}
         self._lock = threading.Lock()
-        self._secret = identity.derive(b"haihe data commitment")
+        self._secret = identity.key.sign(b"haihe data commitment")  # deterministic, never sent
 
     @property
     def cohort(self) -> Cohort:
@@ -136,6 +137,7 @@ class NodeAgent:
             epsilon_cap=self.policy.epsilon_cap,
             delta=self.policy.delta,
             data_commitment=self._commitment(),
+            fixed_noise=not self._noise.private,
         )
 
     def _commitment(self) -> str:
@@ -190,58 +192,47 @@ class NodeAgent:
             )
 
     def _roster(self, run: str, request: m.Roster) -> m.NodeReply:
-        plan = self._run(run).plan
-        offers = [_offer_of(message) for message in request.offers]
-        names = [offer.institution for offer in offers]
-        if len(set(names)) != len(names) or not set(names) <= set(plan.participants):
+        current = self._run(run)
+        party = self._join(run, current.plan, request)
+        self._store.put(run, "roster", request.SerializeToString(deterministic=True))
+        current.party = party
+        return m.NodeReply(status=self._status())
+
+    def _join(self, run: str, plan: TrainingPlan, roster: m.Roster) -> MaskingParty:
+        """Verify everybody's keys and take part with them; the quorum may not shrink."""
+        offers = [_offer_of(message) for message in roster.offers]
+        if not {offer.institution for offer in offers} <= set(plan.participants):
             raise IntegrityError(
                 "H5309",
-                en=f"the roster of run {run} names strangers or somebody twice; start a new run",
-                zh=f"任务 {run} 的名册含有未知或重复的机构;请新建任务",
+                en=f"the roster of run {run} names strangers; start a new run",
+                zh=f"任务 {run} 的名册含有未知机构;请新建任务",
             )
-        if len(names) < plan.minimum:
+        if len(offers) < plan.minimum:
             raise PolicyError(
                 "H3304",
-                en=f"only {len(names)} institutions take part in run {run}, {plan.minimum} must; "
+                en=f"only {len(offers)} institutions take part in run {run}, {plan.minimum} must; "
                 "wait for more",
-                zh=f"任务 {run} 仅有 {len(names)} 家机构参与,至少需要 {plan.minimum} 家;请等待更多机构",
+                zh=f"任务 {run} 仅有 {len(offers)} 家机构参与,至少需要 {plan.minimum} 家;请等待更多机构",
             )
-        own = self._store.get(run, "offer")
-        if own is None or own not in [o.SerializeToString() for o in request.offers]:
-            raise IntegrityError(
-                "H5310",
-                en=f"the roster of run {run} does not hold this institution's own keys; "
-                "start a new run",
-                zh=f"任务 {run} 的名册不含本机构的密钥;请新建任务",
-            )
-        for offer in offers:
-            verify_offer(offer, self.ca_pem, run)
-        self._store.put(run, "roster", request.SerializeToString(deterministic=True))
-        self._runs.pop(run, None)
-        return m.NodeReply(status=self._status())
+        keys = PrivateKeys.from_bytes(self._store.get(run, "keys") or b"")
+        quorum = Quorum(len(offers), plan.minimum, plan.colluders)
+        return MaskingParty(
+            self.identity, run, keys, offers, self.ca_pem, quorum, self._decisions
+        )
 
     def _run(self, run: str) -> _Run:
         """Return an open run, from memory or, after a restart, from the store."""
-        if run in self._runs:
-            return self._runs[run]
-        plan_bytes, keys = self._store.get(run, "plan"), self._store.get(run, "keys")
-        if plan_bytes is None or keys is None:
-            raise _no_run(run)
-        plan = TrainingPlan.from_bytes(plan_bytes)
-        current = _Run(plan, ReleaseComputer(self.cohort, plan.holdout_share))
-        roster = self._store.get(run, "roster")
-        if roster is not None:
-            offers = {o.institution: _offer_of(o) for o in m.Roster.FromString(roster).offers}
-            current.party = MaskingParty(
-                self.identity,
-                run,
-                PrivateKeys.from_bytes(keys),
-                offers,
-                plan.quorum,
-                self._decisions,
-            )
+        if run not in self._runs:
+            plan_bytes = self._store.get(run, "plan")
+            if plan_bytes is None or self._store.get(run, "keys") is None:
+                raise _no_run(run)
+            plan = TrainingPlan.from_bytes(plan_bytes)
+            current = _Run(plan, ReleaseComputer(self.cohort, plan.holdout_share))
+            roster = self._store.get(run, "roster")
+            if roster is not None:
+                current.party = self._join(run, plan, m.Roster.FromString(roster))
             self._runs[run] = current
-        return current
+        return self._runs[run]
 
     def _party(self, run: str) -> tuple[TrainingPlan, ReleaseComputer, MaskingParty]:
         current = self._run(run)
@@ -291,17 +282,13 @@ class NodeAgent:
 
     def _reveal_pairs(self, run: str, request: m.RevealPairs) -> m.NodeReply:
         party = self._party(run)[2]
-        seeds = party.reveal_pairs(
-            request.release, survivors=list(request.survivors), missing=list(request.missing)
-        )
+        seeds = party.reveal_pairs(request.release, list(request.survivors))
         return m.NodeReply(pair_seeds=m.PairSeeds(release=request.release, seeds=seeds))
 
     def _reveal_shares(self, run: str, request: m.RevealShares) -> m.NodeReply:
         party = self._party(run)[2]
         shares = party.reveal_shares(
-            request.release,
-            survivors=list(request.survivors),
-            ciphertexts=dict(request.ciphertexts),
+            request.release, list(request.survivors), dict(request.ciphertexts)
         )
         return m.NodeReply(self_shares=m.SelfShares(release=request.release, shares=shares))
 

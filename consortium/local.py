@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from clients.courier import RemoteAgent
+from clients.node import socket_path
 from consortium.flower_app import write_flower_app
 from consortium.processes import QUIET, ProcessGroup, free_port, listening, wait_until
 from consortium.tls import make_loopback_tls, make_supernode_key
@@ -138,7 +139,7 @@ class LocalConsortium:
         )
 
     def _start_supernode(self, name: str, node: Path, ca: Path, port: int) -> None:
-        agent = RemoteAgent(f"unix:{node / 'agent.sock'}", timeout_s=5)
+        agent = RemoteAgent(f"unix:{socket_path(node)}", timeout_s=5)
         self.processes.wait_ready(
             f"agent-{name}",
             lambda: agent.handle(NodeRequest(hello=Hello())).WhichOneof("body") == "status",

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chaihe_fl/messages/node.proto\x12\x08haihe.v1\"4\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xeb\x02\n\x0bNodeRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12 \n\x05hello\x18\x02 \x01(\x0b\x32\x0f.haihe.v1.HelloH\x00\x12$\n\x07prepare\x18\x03 \x01(\x0b\x32\x11.haihe.v1.PrepareH\x00\x12\"\n\x06roster\x18\x04 \x01(\x0b\x32\x10.haihe.v1.RosterH\x00\x12$\n\x07release\x18\x05 \x01(\x0b\x32\x11.haihe.v1.ReleaseH\x00\x12-\n\x0creveal_pairs\x18\x06 \x01(\x0b\x32\x15.haihe.v1.RevealPairsH\x00\x12/\n\rreveal_shares\x18\x07 \x01(\x0b\x32\x16.haihe.v1.RevealSharesH\x00\x12\x31\n\x0elocal_training\x18\x08 \x01(\x0b\x32\x17.haihe.v1.LocalTrainingH\x00\x12\"\n\x06\x66inish\x18\t \x01(\x0b\x32\x10.haihe.v1.FinishH\x00\x42\x06\n\x04\x62ody\"\x07\n\x05Hello\"\x17\n\x07Prepare\x12\x0c\n\x04plan\x18\x01 \x01(\x0c\",\n\x06Roster\x12\"\n\x06offers\x18\x01 \x03(\x0b\x32\x12.haihe.v1.KeyOffer\"\xcd\x01\n\x07Release\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x18\n\x10noise_multiplier\x18\x03 \x01(\x01\x12\x0e\n\x06length\x18\x04 \x01(\r\x12\x0c\n\x04part\x18\x05 \x01(\t\x12-\n\x06\x61rrays\x18\x06 \x03(\x0b\x32\x1d.haihe.v1.Release.ArraysEntry\x1a?\n\x0b\x41rraysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.haihe.v1.Tensor:\x02\x38\x01\"B\n\x0bRevealPairs\x12\x0f\n\x07release\x18\x01 \x01(\t\x12\x11\n\tsurvivors\x18\x02 \x03(\t\x12\x0f\n\x07missing\x18\x03 \x03(\t\"\xa4\x01\n\x0cRevealShares\x12\x0f\n\x07release\x18\x01 \x01(\t\x12\x11\n\tsurvivors\x18\x02 \x03(\t\x12<\n\x0b\x63iphertexts\x18\x03 \x03(\x0b\x32\'.haihe.v1.RevealShares.CiphertextsEntry\x1a\x32\n\x10\x43iphertextsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"\xcc\x01\n\rLocalTraining\x12\r\n\x05round\x18\x01 \x01(\r\x12!\n\x07weights\x18\x02 \x03(\x0b\x32\x10.haihe.v1.Tensor\x12\x13\n\x0bproximal_mu\x18\x03 \x01(\x01\x12\x33\n\x06\x61rrays\x18\x04 \x03(\x0b\x32#.haihe.v1.LocalTraining.ArraysEntry\x1a?\n\x0b\x41rraysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.haihe.v1.Tensor:\x02\x38\x01\"\x08\n\x06\x46inish\"\xb1\x02\n\tNodeReply\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x10.haihe.v1.StatusH\x00\x12\'\n\tkey_offer\x18\x02 \x01(\x0b\x32\x12.haihe.v1.KeyOfferH\x00\x12\"\n\x06upload\x18\x03 \x01(\x0b\x32\x10.haihe.v1.UploadH\x00\x12)\n\npair_seeds\x18\x04 \x01(\x0b\x32\x13.haihe.v1.PairSeedsH\x00\x12+\n\x0bself_shares\x18\x05 \x01(\x0b\x32\x14.haihe.v1.SelfSharesH\x00\x12-\n\x0clocal_update\x18\x06 \x01(\x0b\x32\x15.haihe.v1.LocalUpdateH\x00\x12$\n\x07refusal\x18\x07 \x01(\x0b\x32\x11.haihe.v1.RefusalH\x00\x42\x06\n\x04\x62ody\"\xa2\x01\n\x06Status\x12\x13\n\x0binstitution\x18\x01 \x01(\t\x12\x1d\n\x15\x63\x61talogue_fingerprint\x18\x02 \x01(\t\x12\x10\n\x08software\x18\x03 \x01(\t\x12\x15\n\repsilon_spent\x18\x04 \x01(\x01\x12\x13\n\x0b\x65psilon_cap\x18\x05 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x06 \x01(\x01\x12\x17\n\x0f\x64\x61ta_commitment\x18\x07 \x01(\t\"y\n\x08KeyOffer\x12\x13\n\x0binstitution\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\x10\n\x08mask_key\x18\x03 \x01(\x0c\x12\x11\n\tshare_key\x18\x04 \x01(\x0c\x12\x13\n\x0b\x63\x65rtificate\x18\x05 \x01(\x0c\x12\x11\n\tsignature\x18\x06 \x01(\x0c\"\x86\x01\n\x06Upload\x12\x0f\n\x07release\x18\x01 \x01(\t\x12\x0e\n\x06vector\x18\x02 \x01(\x0c\x12,\n\x06shares\x18\x03 \x03(\x0b\x32\x1c.haihe.v1.Upload.SharesEntry\x1a-\n\x0bSharesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"y\n\tPairSeeds\x12\x0f\n\x07release\x18\x01 \x01(\t\x12-\n\x05seeds\x18\x02 \x03(\x0b\x32\x1e.haihe.v1.PairSeeds.SeedsEntry\x1a,\n\nSeedsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"~\n\nSelfShares\x12\x0f\n\x07release\x18\x01 \x01(\t\x12\x30\n\x06shares\x18\x02 \x03(\x0b\x32 .haihe.v1.SelfShares.SharesEntry\x1a-\n\x0bSharesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"?\n\x0bLocalUpdate\x12\r\n\x05round\x18\x01 \x01(\r\x12!\n\x07weights\x18\x02 \x03(\x0b\x32\x10.haihe.v1.Tensor\"\x17\n\x07Refusal\x12\x0c\n\x04\x63ode\x18\x01 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chaihe_fl/messages/node.proto\x12\x08haihe.v1\"4\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xeb\x02\n\x0bNodeRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12 \n\x05hello\x18\x02 \x01(\x0b\x32\x0f.haihe.v1.HelloH\x00\x12$\n\x07prepare\x18\x03 \x01(\x0b\x32\x11.haihe.v1.PrepareH\x00\x12\"\n\x06roster\x18\x04 \x01(\x0b\x32\x10.haihe.v1.RosterH\x00\x12$\n\x07release\x18\x05 \x01(\x0b\x32\x11.haihe.v1.ReleaseH\x00\x12-\n\x0creveal_pairs\x18\x06 \x01(\x0b\x32\x15.haihe.v1.RevealPairsH\x00\x12/\n\rreveal_shares\x18\x07 \x01(\x0b\x32\x16.haihe.v1.RevealSharesH\x00\x12\x31\n\x0elocal_training\x18\x08 \x01(\x0b\x32\x17.haihe.v1.LocalTrainingH\x00\x12\"\n\x06\x66inish\x18\t \x01(\x0b\x32\x10.haihe.v1.FinishH\x00\x42\x06\n\x04\x62ody\"\x07\n\x05Hello\"\x17\n\x07Prepare\x12\x0c\n\x04plan\x18\x01 \x01(\x0c\",\n\x06Roster\x12\"\n\x06offers\x18\x01 \x03(\x0b\x32\x12.haihe.v1.KeyOffer\"\xcd\x01\n\x07Release\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x18\n\x10noise_multiplier\x18\x03 \x01(\x01\x12\x0e\n\x06length\x18\x04 \x01(\r\x12\x0c\n\x04part\x18\x05 \x01(\t\x12-\n\x06\x61rrays\x18\x06 \x03(\x0b\x32\x1d.haihe.v1.Release.ArraysEntry\x1a?\n\x0b\x41rraysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.haihe.v1.Tensor:\x02\x38\x01\"1\n\x0bRevealPairs\x12\x0f\n\x07release\x18\x01 \x01(\t\x12\x11\n\tsurvivors\x18\x02 \x03(\t\"\xa4\x01\n\x0cRevealShares\x12\x0f\n\x07release\x18\x01 \x01(\t\x12\x11\n\tsurvivors\x18\x02 \x03(\t\x12<\n\x0b\x63iphertexts\x18\x03 \x03(\x0b\x32\'.haihe.v1.RevealShares.CiphertextsEntry\x1a\x32\n\x10\x43iphertextsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"\xcc\x01\n\rLocalTraining\x12\r\n\x05round\x18\x01 \x01(\r\x12!\n\x07weights\x18\x02 \x03(\x0b\x32\x10.haihe.v1.Tensor\x12\x13\n\x0bproximal_mu\x18\x03 \x01(\x01\x12\x33\n\x06\x61rrays\x18\x04 \x03(\x0b\x32#.haihe.v1.LocalTraining.ArraysEntry\x1a?\n\x0b\x41rraysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.haihe.v1.Tensor:\x02\x38\x01\"\x08\n\x06\x46inish\"\xb1\x02\n\tNodeReply\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x10.haihe.v1.StatusH\x00\x12\'\n\tkey_offer\x18\x02 \x01(\x0b\x32\x12.haihe.v1.KeyOfferH\x00\x12\"\n\x06upload\x18\x03 \x01(\x0b\x32\x10.haihe.v1.UploadH\x00\x12)\n\npair_seeds\x18\x04 \x01(\x0b\x32\x13.haihe.v1.PairSeedsH\x00\x12+\n\x0bself_shares\x18\x05 \x01(\x0b\x32\x14.haihe.v1.SelfSharesH\x00\x12-\n\x0clocal_update\x18\x06 \x01(\x0b\x32\x15.haihe.v1.LocalUpdateH\x00\x12$\n\x07refusal\x18\x07 \x01(\x0b\x32\x11.haihe.v1.RefusalH\x00\x42\x06\n\x04\x62ody\"\xb7\x01\n\x06Status\x12\x13\n\x0binstitution\x18\x01 \x01(\t\x12\x1d\n\x15\x63\x61talogue_fingerprint\x18\x02 \x01(\t\x12\x10\n\x08software\x18\x03 \x01(\t\x12\x15\n\repsilon_spent\x18\x04 \x01(\x01\x12\x13\n\x0b\x65psilon_cap\x18\x05 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x06 \x01(\x01\x12\x17\n\x0f\x64\x61ta_commitment\x18\x07 \x01(\t\x12\x13\n\x0b\x66ixed_noise\x18\x08 \x01(\x08\"y\n\x08KeyOffer\x12\x13\n\x0binstitution\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\x10\n\x08mask_key\x18\x03 \x01(\x0c\x12\x11\n\tshare_key\x18\x04 \x01(\x0c\x12\x13\n\x0b\x63\x65rtificate\x18\x05 \x01(\x0c\x12\x11\n\tsignature\x18\x06 \x01(\x0c\"\x86\x01\n\x06Upload\x12\x0f\n\x07release\x18\x01 \x01(\t\x12\x0e\n\x06vector\x18\x02 \x01(\x0c\x12,\n\x06shares\x18\x03 \x03(\x0b\x32\x1c.haihe.v1.Upload.SharesEntry\x1a-\n\x0bSharesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"y\n\tPairSeeds\x12\x0f\n\x07release\x18\x01 \x01(\t\x12-\n\x05seeds\x18\x02 \x03(\x0b\x32\x1e.haihe.v1.PairSeeds.SeedsEntry\x1a,\n\nSeedsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"~\n\nSelfShares\x12\x0f\n\x07release\x18\x01 \x01(\t\x12\x30\n\x06shares\x18\x02 \x03(\x0b\x32 .haihe.v1.SelfShares.SharesEntry\x1a-\n\x0bSharesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"?\n\x0bLocalUpdate\x12\r\n\x05round\x18\x01 \x01(\r\x12!\n\x07weights\x18\x02 \x03(\x0b\x32\x10.haihe.v1.Tensor\"\x17\n\x07Refusal\x12\x0c\n\x04\x63ode\x18\x01 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,37 +58,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RELEASE_ARRAYSENTRY']._serialized_start=685
   _globals['_RELEASE_ARRAYSENTRY']._serialized_end=748
   _globals['_REVEALPAIRS']._serialized_start=750
-  _globals['_REVEALPAIRS']._serialized_end=816
-  _globals['_REVEALSHARES']._serialized_start=819
-  _globals['_REVEALSHARES']._serialized_end=983
-  _globals['_REVEALSHARES_CIPHERTEXTSENTRY']._serialized_start=933
-  _globals['_REVEALSHARES_CIPHERTEXTSENTRY']._serialized_end=983
-  _globals['_LOCALTRAINING']._serialized_start=986
-  _globals['_LOCALTRAINING']._serialized_end=1190
+  _globals['_REVEALPAIRS']._serialized_end=799
+  _globals['_REVEALSHARES']._serialized_start=802
+  _globals['_REVEALSHARES']._serialized_end=966
+  _globals['_REVEALSHARES_CIPHERTEXTSENTRY']._serialized_start=916
+  _globals['_REVEALSHARES_CIPHERTEXTSENTRY']._serialized_end=966
+  _globals['_LOCALTRAINING']._serialized_start=969
+  _globals['_LOCALTRAINING']._serialized_end=1173
   _globals['_LOCALTRAINING_ARRAYSENTRY']._serialized_start=685
   _globals['_LOCALTRAINING_ARRAYSENTRY']._serialized_end=748
-  _globals['_FINISH']._serialized_start=1192
-  _globals['_FINISH']._serialized_end=1200
-  _globals['_NODEREPLY']._serialized_start=1203
-  _globals['_NODEREPLY']._serialized_end=1508
-  _globals['_STATUS']._serialized_start=1511
-  _globals['_STATUS']._serialized_end=1673
-  _globals['_KEYOFFER']._serialized_start=1675
-  _globals['_KEYOFFER']._serialized_end=1796
-  _globals['_UPLOAD']._serialized_start=1799
-  _globals['_UPLOAD']._serialized_end=1933
-  _globals['_UPLOAD_SHARESENTRY']._serialized_start=1888
-  _globals['_UPLOAD_SHARESENTRY']._serialized_end=1933
-  _globals['_PAIRSEEDS']._serialized_start=1935
-  _globals['_PAIRSEEDS']._serialized_end=2056
-  _globals['_PAIRSEEDS_SEEDSENTRY']._serialized_start=2012
-  _globals['_PAIRSEEDS_SEEDSENTRY']._serialized_end=2056
-  _globals['_SELFSHARES']._serialized_start=2058
-  _globals['_SELFSHARES']._serialized_end=2184
-  _globals['_SELFSHARES_SHARESENTRY']._serialized_start=1888
-  _globals['_SELFSHARES_SHARESENTRY']._serialized_end=1933
-  _globals['_LOCALUPDATE']._serialized_start=2186
-  _globals['_LOCALUPDATE']._serialized_end=2249
-  _globals['_REFUSAL']._serialized_start=2251
-  _globals['_REFUSAL']._serialized_end=2274
+  _globals['_FINISH']._serialized_start=1175
+  _globals['_FINISH']._serialized_end=1183
+  _globals['_NODEREPLY']._serialized_start=1186
+  _globals['_NODEREPLY']._serialized_end=1491
+  _globals['_STATUS']._serialized_start=1494
+  _globals['_STATUS']._serialized_end=1677
+  _globals['_KEYOFFER']._serialized_start=1679
+  _globals['_KEYOFFER']._serialized_end=1800
+  _globals['_UPLOAD']._serialized_start=1803
+  _globals['_UPLOAD']._serialized_end=1937
+  _globals['_UPLOAD_SHARESENTRY']._serialized_start=1892
+  _globals['_UPLOAD_SHARESENTRY']._serialized_end=1937
+  _globals['_PAIRSEEDS']._serialized_start=1939
+  _globals['_PAIRSEEDS']._serialized_end=2060
+  _globals['_PAIRSEEDS_SEEDSENTRY']._serialized_start=2016
+  _globals['_PAIRSEEDS_SEEDSENTRY']._serialized_end=2060
+  _globals['_SELFSHARES']._serialized_start=2062
+  _globals['_SELFSHARES']._serialized_end=2188
+  _globals['_SELFSHARES_SHARESENTRY']._serialized_start=1892
+  _globals['_SELFSHARES_SHARESENTRY']._serialized_end=1937
+  _globals['_LOCALUPDATE']._serialized_start=2190
+  _globals['_LOCALUPDATE']._serialized_end=2253
+  _globals['_REFUSAL']._serialized_start=2255
+  _globals['_REFUSAL']._serialized_end=2278
 # @@protoc_insertion_point(module_scope)

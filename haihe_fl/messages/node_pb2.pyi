@@ -78,14 +78,12 @@ class Release(_message.Message):
     def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., noise_multiplier: _Optional[float] = ..., length: _Optional[int] = ..., part: _Optional[str] = ..., arrays: _Optional[_Mapping[str, Tensor]] = ...) -> None: ...
 
 class RevealPairs(_message.Message):
-    __slots__ = ("release", "survivors", "missing")
+    __slots__ = ("release", "survivors")
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     SURVIVORS_FIELD_NUMBER: _ClassVar[int]
-    MISSING_FIELD_NUMBER: _ClassVar[int]
     release: str
     survivors: _containers.RepeatedScalarFieldContainer[str]
-    missing: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, release: _Optional[str] = ..., survivors: _Optional[_Iterable[str]] = ..., missing: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, release: _Optional[str] = ..., survivors: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RevealShares(_message.Message):
     __slots__ = ("release", "survivors", "ciphertexts")
@@ -146,7 +144,7 @@ class NodeReply(_message.Message):
     def __init__(self, status: _Optional[_Union[Status, _Mapping]] = ..., key_offer: _Optional[_Union[KeyOffer, _Mapping]] = ..., upload: _Optional[_Union[Upload, _Mapping]] = ..., pair_seeds: _Optional[_Union[PairSeeds, _Mapping]] = ..., self_shares: _Optional[_Union[SelfShares, _Mapping]] = ..., local_update: _Optional[_Union[LocalUpdate, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("institution", "catalogue_fingerprint", "software", "epsilon_spent", "epsilon_cap", "delta", "data_commitment")
+    __slots__ = ("institution", "catalogue_fingerprint", "software", "epsilon_spent", "epsilon_cap", "delta", "data_commitment", "fixed_noise")
     INSTITUTION_FIELD_NUMBER: _ClassVar[int]
     CATALOGUE_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
@@ -154,6 +152,7 @@ class Status(_message.Message):
     EPSILON_CAP_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
     DATA_COMMITMENT_FIELD_NUMBER: _ClassVar[int]
+    FIXED_NOISE_FIELD_NUMBER: _ClassVar[int]
     institution: str
     catalogue_fingerprint: str
     software: str
@@ -161,7 +160,8 @@ class Status(_message.Message):
     epsilon_cap: float
     delta: float
     data_commitment: str
-    def __init__(self, institution: _Optional[str] = ..., catalogue_fingerprint: _Optional[str] = ..., software: _Optional[str] = ..., epsilon_spent: _Optional[float] = ..., epsilon_cap: _Optional[float] = ..., delta: _Optional[float] = ..., data_commitment: _Optional[str] = ...) -> None: ...
+    fixed_noise: bool
+    def __init__(self, institution: _Optional[str] = ..., catalogue_fingerprint: _Optional[str] = ..., software: _Optional[str] = ..., epsilon_spent: _Optional[float] = ..., epsilon_cap: _Optional[float] = ..., delta: _Optional[float] = ..., data_commitment: _Optional[str] = ..., fixed_noise: _Optional[bool] = ...) -> None: ...
 
 class KeyOffer(_message.Message):
     __slots__ = ("institution", "run", "mask_key", "share_key", "certificate", "signature")

@@ -1,0 +1,185 @@
+"""A training run at the centre: discover, plan, train, validate, record."""
+
+import hashlib
+import time
+import uuid
+from dataclasses import dataclass, field
+
+from flwr.serverapp import Grid
+
+from haihe_fl.data.catalogue import FeatureCatalogue
+from haihe_fl.errors import NetworkError, UserError
+from haihe_fl.evaluation.calibration import CalibrationBin
+from haihe_fl.evaluation.metrics import Metrics
+from haihe_fl.messages.node_pb2 import Status
+from haihe_fl.models.additive import AdditiveConfig, AdditiveTrainer
+from haihe_fl.models.base import RiskModel
+from haihe_fl.models.plan import LocalStep, TrainingPlan, release_steps
+from haihe_fl.models.releases import Trainer
+from haihe_fl.models.validation import (
+    KIND,
+    UNIT,
+    calibration_from_total,
+    metrics_from_total,
+    planned_validation,
+)
+from haihe_fl.privacy.gaussian import Budget
+from haihe_fl.workspace import Workspace
+from server.job import TrainingJob
+from server.recording import record
+from server.registry import RegisteredRun
+from strategies.exchange import Exchange, Progress
+from strategies.secure_sum import SecureSumSession
+from strategies.training import Averaging, train
+
+
+@dataclass
+class TrainingReport:
+    """Everything the centre knows of a finished run; nothing in it needs a row."""
+
+    job: TrainingJob
+    plan: TrainingPlan
+    model: RiskModel
+    metrics: Metrics | None
+    calibration: tuple[CalibrationBin, ...]
+    trace: list[dict[str, float]]
+    status: dict[str, Status]
+    survivors: list[tuple[str, ...]]
+    left_out: dict[str, str]
+    bytes_up: dict[str, int]
+    bytes_down: dict[str, int]
+    seconds: float
+    registered: RegisteredRun | None = None
+    curves: list[dict[str, float]] = field(default_factory=list)
+
+
+def run_training(
+    grid: Grid,
+    job: TrainingJob,
+    catalogue: FeatureCatalogue,
+    workspace: Workspace,
+    progress: Progress = lambda *_: None,
+    poll_s: float = 0.1,
+) -> TrainingReport:
+    """Run a job over a grid and register its model.
+
+    Raises
+    ------
+    UserError
+        H2101 if the job's settings do not fit its family.
+    NetworkError
+        H4203 if too few institutions are there, H4201 if too few stay.
+    """
+    started = time.monotonic()
+    exchange = Exchange(grid, deadline_s=job.deadline_s, poll_s=poll_s)
+    progress("discover", 0, 1)
+    present = exchange.discover(job.institutions)
+    members = _members(job, catalogue, present)
+    plan, trainer, local = _plan(job, catalogue, members, progress)
+    sums = SecureSumSession(exchange, plan)
+    outcome = train(sums, trainer, progress, local)
+    metrics, calibration = None, ()
+    if outcome.validation is not None:
+        last = plan.step(KIND)
+        assert last is not None
+        # All survivors add noise: it is known, and at least what the plan promises.
+        inflation = len(outcome.survivors[-1]) / plan.quorum.noise_parties
+        sd = last.noise_multiplier * UNIT * inflation**0.5
+        metrics = metrics_from_total(outcome.validation, sd)
+        calibration = calibration_from_total(outcome.validation, sd)
+    report = TrainingReport(
+        job=job,
+        plan=plan,
+        model=outcome.model,
+        metrics=metrics,
+        calibration=calibration,
+        trace=trainer.trace(),
+        status=outcome.status,
+        survivors=outcome.survivors,
+        left_out=dict(sums.out),
+        bytes_up=dict(exchange.bytes_up),
+        bytes_down=dict(exchange.bytes_down),
+        seconds=time.monotonic() - started,
+    )
+    report.registered = record(workspace, report)
+    return report
+
+
+def _members(
+    job: TrainingJob, catalogue: FeatureCatalogue, present: dict[str, Status]
+) -> list[str]:
+    members = [
+        name for name, s in present.items() if s.catalogue_fingerprint == catalogue.fingerprint
+    ]
+    if len(members) >= max(job.quorum_numbers(job.institutions)[0], 2):
+        return members
+    others = sorted(set(present) - set(members))
+    raise NetworkError(
+        "H4203",
+        en=f"{len(members)} institutions are ready, {job.institutions} were asked for"
+        + (f"; with another feature catalogue: {', '.join(others)}" if others else "")
+        + "; start the missing nodes, or ask for fewer with --institutions",
+        zh=f"仅 {len(members)} 家机构就绪,要求 {job.institutions} 家"
+        + (f";特征目录不一致的机构:{'、'.join(others)}" if others else "")
+        + ";请启动缺少的节点,或用 --institutions 减少数量",
+    )
+
+
+def _plan(
+    job: TrainingJob, catalogue: FeatureCatalogue, members: list[str], progress: Progress
+) -> tuple[TrainingPlan, Trainer, Averaging | None]:
+    budget = Budget(job.epsilon, job.delta)
+    minimum, colluders = job.quorum_numbers(len(members))
+    steps: tuple[LocalStep, ...] = ()
+    neural = None
+    local: Averaging | None = None
+    trainer: Trainer
+    try:
+        if job.family == "additive":
+            trainer = AdditiveTrainer(catalogue, AdditiveConfig(**job.settings), budget.mu)
+        else:
+            from haihe_fl.models.neural import NeuralSettings
+            from haihe_fl.models.neural.accounting import local_steps, noise_multiplier_for
+            from haihe_fl.models.neural.preparation import QuantileTrainer
+            from strategies.neural import local_rounds
+
+            settings = NeuralSettings(**job.settings)
+            trainer = QuantileTrainer(catalogue, settings, budget.mu, len(members))
+            noise = noise_multiplier_for(
+                budget, settings.sample_rate, settings.total_steps, trainer.mu_spent
+            )
+            steps, neural = local_steps(settings, noise), settings.model_dump(mode="json")
+            local = local_rounds(progress)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            "H2101",
+            en=f"these settings do not fit the {job.family} family: {error}; see docs/training.md",
+            zh=f"设置不适用于 {job.family} 模型:{error};参见 docs/training.md",
+        ) from None
+    releases = trainer.schedule()
+    if job.holdout_share > 0:
+        # Held-out borrowers pay for nothing else, so validation may spend the whole budget.
+        releases = [*releases, planned_validation(1 / budget.mu)]
+    plan = TrainingPlan(
+        run=uuid.uuid4().hex[:16],
+        model=job.name,
+        family=job.family,
+        mode="secure" if job.family == "additive" else "inspected",
+        catalogue_fingerprint=catalogue.fingerprint,
+        participants=tuple(members),
+        minimum=minimum,
+        colluders=colluders,
+        epsilon=job.epsilon,
+        delta=job.delta,
+        holdout_share=job.holdout_share,
+        releases=release_steps(releases),
+        local=steps,
+        neural=neural,
+    )
+    return plan, trainer, local
+
+
+def federation_fingerprint(status: dict[str, Status]) -> str:
+    """Return a hash over the institutions' keyed commitments to their rows."""
+    text = "\n".join(f"{name} {s.data_commitment}" for name, s in sorted(status.items()))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,90 @@
+"""Rounds of local DP-SGD, averaged by Flower's own FedAvg or FedProx."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp.strategy import FedAvg, FedProx
+
+from haihe_fl.errors import NetworkError
+from haihe_fl.messages.codec import to_tensor
+from haihe_fl.messages.node_pb2 import LocalTraining, NodeReply, NodeRequest
+from haihe_fl.models.neural import NeuralModel, average_weights
+from haihe_fl.models.neural.preparation import QuantileTrainer
+from haihe_fl.models.neural.settings import Weights
+from haihe_fl.models.releases import Trainer
+from strategies.exchange import BODY, Progress
+from strategies.secure_sum import SecureSumSession
+
+
+def local_rounds(progress: Progress) -> Callable[[SecureSumSession, Trainer], NeuralModel]:
+    """Return the rounds of local training as ``strategies.training.train`` takes them."""
+
+    def run(sums: SecureSumSession, trainer: Trainer) -> NeuralModel:
+        if not isinstance(trainer, QuantileTrainer):
+            raise TypeError("local training starts from a QuantileTrainer")
+        plan, settings = sums.plan, trainer.settings
+        strategy = FedProx(proximal_mu=settings.proximal_mu) if settings.proximal_mu else FedAvg()
+        encoder = {name: to_tensor(array) for name, array in trainer.arrays().items()}
+        body = NodeRequest(run=plan.run, local_training=LocalTraining(arrays=encoder))
+        weights = trainer.model().weights
+        history: list[Weights] = []
+        total = len(plan.releases) + len(plan.local)
+        for number, step in enumerate(plan.local, start=1):
+            progress(step.name, len(trainer.schedule()) + number - 1, total)
+            config = ConfigRecord(
+                {
+                    BODY: body.SerializeToString(),
+                    "server-round": number,
+                    "proximal-mu": settings.proximal_mu,
+                }
+            )
+            arrays = ArrayRecord({f"{i:02d}": Array(w) for i, w in enumerate(weights)})
+            replies = sums.exchange.send(
+                {n: RecordDict({"arrays": arrays, "config": config}) for n in sums.members},
+                MessageType.TRAIN,
+            )
+            accepted = _screen(replies, weights, sums)
+            if len(accepted) < plan.minimum:
+                raise NetworkError(
+                    "H4202",
+                    en=f"{step.name} of run {plan.run} aborted: {len(accepted)} usable updates, "
+                    f"{plan.minimum} needed; reasons by institution: {sums.out}",
+                    zh=f"任务 {plan.run} 的 {step.name} 已中止:仅 {len(accepted)} 份有效更新,"
+                    f"至少需要 {plan.minimum} 份;各机构原因:{sums.out}",
+                )
+            averaged, _ = strategy.aggregate_train(number, accepted)
+            if averaged is None:
+                raise RuntimeError("FedAvg returned nothing for accepted updates")
+            weights = [a.numpy().astype(np.float32) for a in averaged.values()]
+            history.append(weights)
+        return NeuralModel.from_weights(
+            trainer.catalogue, trainer.encoder, settings, average_weights(history)
+        )
+
+    return run
+
+
+def _screen(
+    replies: Mapping[str, Message | None], weights: Weights, sums: SecureSumSession
+) -> list[Message]:
+    """Keep updates of the right shapes that are finite; the rest go into quarantine."""
+    accepted = []
+    for name, message in replies.items():
+        if message is None:
+            sums.out[name] = "no answer"
+            continue
+        record = message.content.array_records.get("arrays")
+        if record is None:
+            refusal = message.content.config_records.get(BODY)
+            reply = NodeReply.FromString(bytes(refusal[BODY])) if refusal else NodeReply()
+            sums.out[name] = reply.refusal.code or "H5302"
+            continue
+        update = [a.numpy() for a in record.values()]
+        if [u.shape for u in update] != [w.shape for w in weights] or not all(
+            np.isfinite(u).all() for u in update
+        ):
+            sums.out[name] = "H5312"
+            continue
+        accepted.append(message)
+    return accepted

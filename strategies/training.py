@@ -1,0 +1,69 @@
+"""Federated training as a Flower ServerApp runs it: release after release, then validation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from haihe_fl.messages.node_pb2 import Status
+from haihe_fl.models.base import RiskModel
+from haihe_fl.models.releases import ReleaseRequest, Trainer
+from haihe_fl.models.validation import KIND, validation_request
+from strategies.exchange import Progress
+from strategies.secure_sum import SecureSumSession
+
+Averaging = Callable[[SecureSumSession, Trainer], RiskModel]
+"""Rounds of local training between the sums and the validation (the neural family)."""
+
+
+@dataclass
+class Outcome:
+    """What a run leaves behind at the centre."""
+
+    model: RiskModel
+    validation: NDArray[np.int64] | None
+    status: dict[str, Status]
+    survivors: list[tuple[str, ...]] = field(default_factory=list)
+
+
+def train(
+    sums: SecureSumSession,
+    trainer: Trainer,
+    progress: Progress,
+    local: Averaging | None = None,
+) -> Outcome:
+    """Drive a trainer to its model.
+
+    Parameters
+    ----------
+    sums : SecureSumSession
+        Carries each release; its plan holds the schedule.
+    trainer : Trainer
+        Turns noisy sums into the model.
+    progress : callable
+        Told of every step.
+    local : callable, optional
+        Rounds of local training after the sums.
+    """
+    plan = sums.plan
+    total = len(plan.releases) + len(plan.local)
+    sums.open()
+    survivors: list[tuple[str, ...]] = []
+
+    def release(request: ReleaseRequest) -> NDArray[np.int64]:
+        progress(request.name, len(survivors), total)
+        result = sums.sum(request)
+        survivors.append(result.survivors)
+        return result.total
+
+    while (request := trainer.next_request()) is not None:
+        trainer.absorb(release(request))
+    model = local(sums, trainer) if local is not None else trainer.model()
+    last = plan.step(KIND)
+    validation = None
+    if last is not None:
+        validation = release(validation_request(model, last.noise_multiplier))
+    status = sums.close()
+    progress("done", total, total)
+    return Outcome(model, validation, status, survivors)
