@@ -183,7 +183,7 @@ def synth(
     json: JsonOption = False,
 ) -> None:
     """Make a synthetic consortium and write it to a folder."""
-    from haihe_fl.data.synth.consortium import synthesise  # heavy: only this command needs it
+    from haihe_fl.data.synth import synthesise  # heavy: only this command needs it
 
     with err.status(tr(f"{enterprises} enterprises …", f"{enterprises} 家企业……")):
         files = synthesise(enterprises=enterprises, seed=seed).save(out_folder)
