@@ -120,17 +120,14 @@ class Consortium:
             True log-odds per adverse standard deviation of each driver; by default the priors
             of ``configs/satellite.yaml``. Drivers not named keep their prior.
         """
-        extra = self.cohort.extra
-        sector = np.searchsorted(np.sort(categories("sector")), extra["sector"].astype(np.str_))
-        place = {s: i for i, s in enumerate(categories("sector"))}
-        order = np.array([place[s] for s in sorted(place)])
+        who = self.cohort.extra["enterprise"].astype(np.int64)
         names = [i.id for i in self.institutions]
-        lender = {name: i for i, name in enumerate(names)}
-        unique, inverse = np.unique(self.cohort.institution, return_inverse=True)
+        ordered = np.argsort(names)
+        lender = ordered[np.searchsorted(np.array(names)[ordered], self.cohort.institution)]
         return draw_panel(
-            np.array([lender[str(u)] for u in unique])[inverse],
-            order[sector],
-            extra["true_pd"].astype(np.float64),
+            lender,
+            self.enterprises.sector[who],
+            self.enterprises.true_pd[who],
             tuple(names),
             quarters=quarters,
             beta=beta,
