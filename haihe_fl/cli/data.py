@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.markup import escape
 
 from haihe_fl.cli.console import Column, JsonOption, err, out, show_json, show_table
 from haihe_fl.data.checks import CheckReport, check
@@ -54,7 +55,12 @@ def _show(report: CheckReport, limit: int | None) -> None:
         "info": tr("note", "提示"),
     }
     lines = [
-        (f.code, severity[f.severity], "" if row is None else row, f.column, value, f)
+        (
+            f.code,
+            severity[f.severity],
+            "" if row is None else row,
+            *(escape(text) for text in (f.column, value, str(f))),
+        )
         for f, row, value in islice(report.lines(), limit)
     ]
     total = sum(f.count for f in report.findings)
@@ -67,7 +73,7 @@ def _show(report: CheckReport, limit: int | None) -> None:
             Column(tr("cell", "单元格")),
             Column(tr("what", "说明")),
         )
-        show_table(str(report.path), columns, lines)
+        show_table(escape(str(report.path)), columns, lines)
     if len(lines) < total:
         out.print(tr(f"… {total - len(lines)} more lines", f"……另有 {total - len(lines)} 行"))
     faults, warnings = report.count("fault"), report.count("warning")
@@ -89,14 +95,14 @@ def describe(file: FileArgument, mapping: MappingOption, json: JsonOption = Fals
         show_json(summary)
         return
     show_table(
-        str(file),
+        escape(str(file)),
         (
             Column(tr("institution", "机构")),
             Column(tr("records", "记录数"), right=True),
             Column(tr("default rate", "违约率"), right=True),
         ),
         (
-            (i["institution"], i["records"], f"{i['default_rate']:.1%}")
+            (escape(i["institution"]), i["records"], f"{i['default_rate']:.1%}")
             for i in summary["institutions"]
         ),
     )
@@ -115,13 +121,13 @@ def describe(file: FileArgument, mapping: MappingOption, json: JsonOption = Fals
                 f["feature"],
                 f["kind"],
                 f"{f['missing']:.1%}",
-                *("" if f[k] is None else f"{f[k]:.4g}" for k in ("lowest", "mean", "highest")),
+                *("" if f[k] is None else f"{f[k]:.6g}" for k in ("lowest", "mean", "highest")),
             )
             for f in summary["features"]
         ),
     )
     for note in reading.mended:
-        out.print(str(note))
+        out.print(str(note), markup=False)
     out.print(
         tr(
             f"{summary['records']} records, {len(summary['features'])} features, "
@@ -183,7 +189,7 @@ def synth(
     json: JsonOption = False,
 ) -> None:
     """Make a synthetic consortium and write it to a folder."""
-    from haihe_fl.data.synth import synthesise  # heavy: only this command needs it
+    from haihe_fl.data.synth.consortium import synthesise  # heavy: only this command needs it
 
     with err.status(tr(f"{enterprises} enterprises …", f"{enterprises} 家企业……")):
         files = synthesise(enterprises=enterprises, seed=seed).save(out_folder)
@@ -191,4 +197,4 @@ def synth(
         show_json({"enterprises": enterprises, "seed": seed, "files": [str(f) for f in files]})
         return
     for file in files:
-        out.print(str(file), soft_wrap=True)
+        out.print(str(file), soft_wrap=True, markup=False)

@@ -99,7 +99,7 @@ def _explain(fault: CellFault, mapping: Mapping) -> tuple[str, str]:
     feature = fault.feature
     if fault.kind == "range" and feature is not None and feature.range is not None:
         low, high = feature.range
-        domain = f"[{low:g}, {high:g}] {feature.unit}".strip()
+        domain = f"[{low:.15g}, {high:.15g}] {feature.unit}".strip()
         return f"outside the public range {domain}", f"超出公开取值范围 {domain}"
     if fault.kind == "category" and feature is not None:
         known = ", ".join((feature.categories or ())[:8])

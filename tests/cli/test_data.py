@@ -1,7 +1,6 @@
 import json
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -60,6 +59,12 @@ def test_check_limits_what_it_shows(folder: Path) -> None:
     assert code == 2 and "3 more lines" in text and "4 faults" in text
 
 
+def test_cells_that_look_like_markup_are_shown_as_they_stand(folder: Path) -> None:
+    (folder / "odd.csv").write_text("id,bank,AGE,GRADE,Y\n1,[b],[/x],A,1\n2,[b],20,[red]A,0\n")
+    code, text = run("check", folder / "odd.csv", "-m", folder / "m.yaml")
+    assert code == 2 and "[/x]" in text and "[red]A" in text
+
+
 def test_describe(folder: Path) -> None:
     code, text = run("describe", folder / "good.csv", "-m", folder / "m.yaml", "--json")
     summary = json.loads(text)
@@ -82,8 +87,6 @@ def test_synth_saves_what_it_makes(folder: Path, monkeypatch: pytest.MonkeyPatch
     def synthesise(*, enterprises: int, seed: int) -> SimpleNamespace:
         return SimpleNamespace(save=lambda to: [to / f"{enterprises}-{seed}.parquet"])
 
-    module = ModuleType("haihe_fl.data.synth")
-    module.synthesise = synthesise  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "haihe_fl.data.synth", module)
+    monkeypatch.setattr("haihe_fl.data.synth.consortium.synthesise", synthesise)
     code, text = run("synth", "--enterprises", 7, "--seed", 3, "--out", folder, "--json")
     assert code == 0 and json.loads(text)["files"] == [str(folder / "7-3.parquet")]

@@ -72,6 +72,16 @@ def test_the_tianjin_catalogue_is_known_by_name(tmp_path: Path) -> None:
     assert set(m.catalogue.names) < set(m.needed)
 
 
+def test_the_mappings_of_the_guide_load(tmp_path: Path) -> None:
+    guide = (SETS.parents[1] / "docs" / "mapping.md").read_text(encoding="utf-8")
+    texts = [part.split("```")[0] for part in guide.split("```yaml\n")[1:]]
+    ten_lines, tianjin = (load_mapping(write(tmp_path, text)) for text in texts)
+    assert len(ten_lines.catalogue.features) == 5
+    assert tianjin.source("effective_patents") is None
+    renamed = tianjin.source("insured_staff")
+    assert renamed is not None and renamed.column == "staff_count"
+
+
 BASE = "name: a\nlabel: Y\nfeatures: {A: [0, 1], B: [0, 1]}\n"
 
 
