@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from haihe_fl.models.base import RiskModel
 from haihe_fl.scorecard.scale import ScoreScale
 from haihe_fl.workspace import Workspace
+from server.records import example_row
 
 EXPERIMENT = "haihe"
 _lock = threading.RLock()
@@ -56,6 +55,7 @@ def experiment(mlflow: Any, workspace: Workspace) -> str:
 
 def log_pyfunc(mlflow: Any, folder: Path, model: RiskModel, scale: ScoreScale) -> Any:
     """Log the model with signature and example, by models-from-code; nothing is pickled."""
+    import pandas as pd
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
@@ -79,7 +79,7 @@ def log_pyfunc(mlflow: Any, folder: Path, model: RiskModel, scale: ScoreScale) -
             "scale": (folder / "scale.json").as_uri(),
         },
         signature=ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs)),
-        input_example=example(model),
+        input_example=pd.DataFrame([example_row(model.catalogue)]),
         pip_requirements=["haihe-fl"],
     )
 
@@ -100,14 +100,3 @@ def register(mlflow: Any, name: str, logged: Any, tags: Mapping[str, str], card:
         model_id=logged.model_id,
     )
     return str(made.version)
-
-
-def example(model: RiskModel) -> Any:
-    """Return one borrower in the middle of every feature's public domain, as a frame."""
-    import pandas as pd
-
-    row = {
-        f.name: [f.categories[0] if f.categories else float(np.mean(f.range or (0, 0)))]
-        for f in model.catalogue.features
-    }
-    return pd.DataFrame(row)

@@ -175,3 +175,18 @@ def _outside(feature: Feature, value: float, row: int) -> FieldError:
         field=feature.name,
         row=row,
     )
+
+
+def example_row(catalogue: FeatureCatalogue) -> dict[str, float | str]:
+    """Return one borrower near the middle of every feature's public domain."""
+    row: dict[str, float | str] = {}
+    for f in catalogue.features:
+        if f.categories:
+            row[f.name] = f.categories[0]
+            continue
+        low, high = f.range or (0.0, 1.0)
+        middle = (low + high) / 2
+        if f.scale == "log":
+            middle = math.sinh((math.asinh(low) + math.asinh(high)) / 2)
+        row[f.name] = min(max(float(f"{middle:.2g}"), low), high)
+    return row

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from haihe_fl.errors import UserError
+from haihe_fl.i18n import LANGUAGES, Language, language
 from haihe_fl.models.base import RiskModel
 from haihe_fl.models.reasons import Reason, reasons
 from haihe_fl.scorecard.scale import ScoreScale
@@ -82,6 +84,7 @@ class ScoringService:
         self.model = model
         self.info = info
         self.max_batch = max_batch
+        self.language = language()  # of who started it: server threads do not inherit it
         self.encoder = RecordEncoder(model.catalogue, out_of_range)
 
     def score(self, rows: Sequence[Row], *, top: int = 4) -> list[Scored]:
@@ -127,6 +130,36 @@ class ScoringService:
             )
             for i in range(len(rows))
         ]
+
+    def pick_language(self, asked: str | None, accepted: str | None = None) -> Language:
+        """Return the language of an answer: as asked, else as accepted, else the server's.
+
+        Parameters
+        ----------
+        asked : str, optional
+            The request's ``lang``.
+        accepted : str, optional
+            An ``Accept-Language`` header; its order counts, its weights are not read.
+
+        Raises
+        ------
+        UserError
+            H2409 if ``asked`` is neither ``zh`` nor ``en``.
+        """
+        for known in LANGUAGES:
+            if asked == known:
+                return known
+        if asked:
+            raise UserError(
+                "H2409",
+                en=f"lang must be zh or en, not {asked[:20]!r}",
+                zh=f"lang 只能是 zh 或 en,而不是 {asked[:20]!r}",
+            )
+        for part in (accepted or "")[:200].split(","):
+            for known in LANGUAGES:
+                if part.strip().lower().startswith(known):
+                    return known
+        return self.language
 
     def describe(self) -> dict[str, Any]:
         """Return the model in service and the features it takes, as JSON values."""
