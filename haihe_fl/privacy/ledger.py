@@ -83,26 +83,33 @@ class Ledger:
         self.witness = witness or path.with_name(path.name + ".head")
         self._lock = threading.RLock()
         path.parent.mkdir(parents=True, exist_ok=True)
-        expected = read_witness(self.witness)
         with _readable(path):
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            self._open(read_witness(self.witness))
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _open(self, witness: Head | None) -> None:
+        with _readable(self.path):
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(_SCHEMA)
             self._state = replay(self._rows())
-        if self._state.head.seq > 1 or expected is not None:
-            self._state.require(expected, path)  # only the first entry may lack its witness
-        with self._transaction():
-            if self._state.head.seq == 0:
-                self._append("open", "", "", "", institution)
-        if self._state.institution != institution:
+        if self._state.head.seq > 1 or witness is not None:
+            self._state.require(witness, self.path)  # only the first entry may lack its witness
+        if self._state.institution not in ("", self.institution):
             raise IntegrityError(
                 "H5204",
-                en=f"{path} is the ledger of {self._state.institution!r}, not of {institution!r}; "
-                "open the right file",
-                zh=f"{path} 是 {self._state.institution!r} 的台账,"
-                f"不属于 {institution!r};请打开正确的文件",
+                en=f"{self.path} is the ledger of {self._state.institution!r}, not of "
+                f"{self.institution!r}; open the right file",
+                zh=f"{self.path} 是 {self._state.institution!r} 的台账,"
+                f"不属于 {self.institution!r};请打开正确的文件",
             )
+        with self._transaction():
+            if self._state.head.seq == 0:
+                self._append("open", "", "", "", self.institution)
 
     @property
     def head(self) -> Head:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from haihe_fl.errors import IntegrityError, NetworkError
-from haihe_fl.privacy.noise import Quorum
+from haihe_fl.errors import NetworkError
 from haihe_fl.securesum import shamir
 from haihe_fl.securesum.masks import SEED_BYTES, add_mask, pair_sign, self_seed
 from haihe_fl.securesum.party import Upload
+from haihe_fl.securesum.quorum import Quorum
 
 Revealed = Mapping[str, Mapping[str, bytes]]
 """What each party that answered revealed about others: answerer -> other -> bytes."""

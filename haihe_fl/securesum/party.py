@@ -37,7 +37,6 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from numpy.typing import NDArray
 
 from haihe_fl.errors import IntegrityError, PolicyError
-from haihe_fl.privacy.noise import Quorum
 from haihe_fl.securesum import shamir
 from haihe_fl.securesum.decisions import DecisionLog, contradiction
 from haihe_fl.securesum.framing import frame
@@ -51,6 +50,7 @@ from haihe_fl.securesum.masks import (
     self_seed,
     shared_secret,
 )
+from haihe_fl.securesum.quorum import Quorum
 
 _NONCE_BYTES = 12
 
