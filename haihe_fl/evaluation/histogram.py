@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from haihe_fl.evaluation.calibration import CalibrationBin, calibration_fit, ece_of, equal_groups
-from haihe_fl.evaluation.intervals import Interval, wilson
+from haihe_fl.evaluation.intervals import Interval, normal_interval, wilson
 from haihe_fl.evaluation.metrics import Metrics
 
 Floats = NDArray[np.float64]
@@ -171,6 +171,10 @@ def histogram_metrics(
     figure is what may have happened to ours, so its upward pull on KS is taken off the ends too.
     The generator serves this simulation only and protects nothing.
 
+    By simulation (4000 records, 10 % defaults) 95 % intervals cover 92 to 97 % of the time at noise
+    of a few records a count; that of the average precision, which follows a curve through sparse
+    bins, covers 88 % at noise sd 1.4 and 78 % at 6.
+
     Binning puts every borrower at the middle of its bin: the AUC moves by at most
     ``h.auc_bound``, a PD by a factor of at most exp(half a bin width).
     """
@@ -211,24 +215,34 @@ def histogram_metrics(
 def histogram_calibration(
     h: ScoreHistogram, *, groups: int = 10, level: float = 0.95
 ) -> tuple[CalibrationBin, ...]:
-    """Calibration table by groups of neighbouring bins; its intervals include the noise."""
-    clean = h.cleaned
-    n, pd = clean.good + clean.bad, 1.0 / (1.0 + np.exp(-clean.centres))
+    """Calibration table by groups of neighbouring bins; its intervals include the noise.
+
+    Bins at the ends that do not stand out of the noise are left out.
+    """
+    where = _populated(h)
+    n = h.cleaned.good[where] + h.cleaned.bad[where]
+    pd = 1.0 / (1.0 + np.exp(-h.centres[where]))
+    all_raw, bad_raw = (h.good + h.bad)[where], h.bad[where]
     table = []
     for part in equal_groups(n, groups):
-        total, bad = float(n[part].sum()), float(clean.bad[part].sum())
-        rate = bad / total
-        # Wilson at the number of exact records that would be as uncertain as these noisy ones.
-        p = min(max(rate, 0.5 / total), 1 - 0.5 / total) if total > 1 else 0.5
-        sampling = p * (1 - p) / total
-        noise = len(part) * h.noise_sd**2 * ((1 - p) ** 2 + p**2) / total**2
-        effective = total * sampling / (sampling + noise)
+        # Groups and mean PD from mended counts; rates from the counts as they came, which unlike
+        # the mended ones are unbiased where defaults are rare.
+        total = max(float(all_raw[part].sum()), 1.0)
+        rate = float(bad_raw[part].sum()) / total
+        inside = min(max(rate, 0.0), 1.0)
+        ends = wilson(inside * total, total, level)
+        # Sampling is skewed and noise is not: their distances add up in squares, end by end.
+        noise = h.noise_sd * np.sqrt(len(part) * ((1 - inside) ** 2 + inside**2)) / total
+        wide = normal_interval(0.0, float(noise), level).high
         table.append(
             CalibrationBin(
                 records=total,
-                predicted=float(n[part] @ pd[part]) / total,
-                observed=rate,
-                interval=wilson(rate * effective, effective, level),
+                predicted=float(np.average(pd[part], weights=n[part])),
+                observed=inside,
+                interval=Interval(
+                    max(0.0, inside - float(np.hypot(inside - ends.low, wide))),
+                    min(1.0, inside + float(np.hypot(ends.high - inside, wide))),
+                ),
             )
         )
     return tuple(table)

@@ -73,7 +73,7 @@ def score_histogram(request: ReleaseRequest, cohort: Cohort, cache: dict[str, An
         raise PolicyError(
             "H3190",
             en="validation reads held-out rows only; set part to holdout",
-            zh="验证只能读取留出样本;请将 part 设为 holdout",
+            zh="验证只能读取留出样本；请将 part 设为 holdout",
         )
     edges = np.asarray(request.arrays["edges"], dtype=np.float64)
     if (
@@ -86,7 +86,7 @@ def score_histogram(request: ReleaseRequest, cohort: Cohort, cache: dict[str, An
         raise UserError(
             "H2190",
             en=f"score edges must be 2 to {MOST_BINS - 1} increasing numbers that fit the length",
-            zh=f"评分分箱边界须为 2 至 {MOST_BINS - 1} 个递增数值,且与向量长度相符",
+            zh=f"评分分箱边界须为 2 至 {MOST_BINS - 1} 个递增数值，且与向量长度相符",
         )
     model = RiskModel.from_bytes(np.asarray(request.arrays["model"], dtype=np.uint8).tobytes())
     if model.catalogue.fingerprint != cohort.catalogue.fingerprint:
@@ -94,7 +94,7 @@ def score_histogram(request: ReleaseRequest, cohort: Cohort, cache: dict[str, An
             "H5190",
             en=f"the model is for catalogue {model.catalogue.name}, the data for "
             f"{cohort.catalogue.name}; use the same catalogue and version on both sides",
-            zh=f"模型使用特征目录 {model.catalogue.name},数据使用 {cohort.catalogue.name};"
+            zh=f"模型使用特征目录 {model.catalogue.name}，数据使用 {cohort.catalogue.name}；"
             "请两侧使用同一目录和版本",
         )
     scores = model.logit(cohort.values) if len(cohort) else np.zeros(0)

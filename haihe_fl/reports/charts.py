@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from haihe_fl.evaluation.calibration import CalibrationBin
 from haihe_fl.i18n import LANGUAGES, Language, Text
@@ -116,7 +116,7 @@ def institution_chart(rows: Sequence[InstitutionResult], pooled: Estimate | None
         ax.spines["left"].set_visible(False)
         ax.set_xlabel("AUC")
 
-    return in_both(7.6, 0.7 + 0.42 * max(len(rows), 1), draw)
+    return in_both(10.2, 0.7 + 0.42 * max(len(rows), 1), draw)
 
 
 def calibration_chart(table: Sequence[CalibrationBin]) -> Text:
@@ -142,7 +142,7 @@ def calibration_chart(table: Sequence[CalibrationBin]) -> Text:
         ax.set_ylim(0, most)
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(MaxNLocator(6))
-            axis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+            axis.set_major_formatter(lambda v, _: f"{100 * v:.3g}%")
         ax.grid()
         ax.set_xlabel("预测违约概率" if zh else "Predicted PD")
         ax.set_ylabel("实际违约率" if zh else "Observed default rate")
@@ -151,7 +151,7 @@ def calibration_chart(table: Sequence[CalibrationBin]) -> Text:
 
 
 TRACE_WORDS = {
-    "step": Text(en="Step norm (log-odds)", zh="更新步长(对数几率)"),
+    "step": Text(en="Step norm (log-odds)", zh="更新步长（对数几率）"),
     "noise_sd": Text(en="Noise sd per entry", zh="每个分量的噪声标准差"),
     "auc": Text(en="AUC", zh="AUC"),
     "deviance": Text(en="Deviance", zh="偏差"),
@@ -167,7 +167,7 @@ def trace_chart(trace: Sequence[Mapping[str, float]], stages: Sequence[str]) -> 
         for i, key in enumerate(keys):
             each = h / len(keys)
             ax = figure.add_axes(
-                (0.75 / w, (h - (i + 1) * each + 0.5) / h, 1 - 0.95 / w, (each - 0.8) / h)
+                (0.75 / w, (h - (i + 1) * each + 0.45) / h, 1 - 0.95 / w, (each - 0.9) / h)
             )
             x = [row.get("release", float(n + 1)) for n, row in enumerate(trace)]
             y = [row.get(key, math.nan) for row in trace]
@@ -185,16 +185,17 @@ def trace_chart(trace: Sequence[Mapping[str, float]], stages: Sequence[str]) -> 
         if keys:
             ax.set_xlabel("发布序号" if language == "zh" else "Release")
 
-    return in_both(7.6, max(1.9 * len(keys), 1.0) + 0.1, draw)
+    return in_both(10.2, max(1.9 * len(keys), 1.0) + 0.1, draw)
 
 
 def _shade(ax: Axes, x: Sequence[float], stages: Sequence[str]) -> None:
     names = [s.split("/")[0] for s in stages[: len(x)]]
-    start = 0
+    start, band = 0, "none"
     for i in range(1, len(names) + 1):
         if i == len(names) or names[i] != names[start]:
             low, high = x[start] - 0.5, x[i - 1] + 0.5
-            ax.axvspan(low, high, color=BAND if (names[start] != names[0]) else "none", lw=0)
+            ax.axvspan(low, high, color=band, lw=0)
+            band = "none" if band == BAND else BAND
             if high - low >= 0.06 * (x[-1] - x[0] + 1):
                 ax.annotate(
                     names[start],

@@ -1,6 +1,7 @@
 """Render results as one HTML file that opens offline, in both languages."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def interval(low: float | None, high: float | None, digits: int = 3) -> str:
     """Return an interval, or nothing where there is none."""
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
-    return f"{number(low, digits)} – {number(high, digits)}"
+    return f"[{number(low, digits)}, {number(high, digits)}]"
 
 
 def money(value: float) -> Text:
@@ -66,6 +67,17 @@ def money(value: float) -> Text:
     en = f"{number(value / 1e9, 2)} bn" if size >= 1e9 else f"{number(value / 1e6, 1)} m"
     zh = f"{number(value / 1e8, 2)} 亿元" if size >= 1e8 else f"{number(value / 1e4, 0)} 万元"
     return Text(en=f"CNY {en}", zh=zh)
+
+
+def small(value: float) -> str:
+    """Return a small probability.
+
+    Examples
+    --------
+    >>> small(1e-5)
+    '1e-5'
+    """
+    return re.sub(r"e([+-])0+", r"e\1", f"{value:.3g}") if value < 1e-3 else f"{value:.3g}"
 
 
 def size(count: float) -> str:
@@ -110,7 +122,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        dual=dual, number=number, percent=percent, size=size, money=lambda v: dual(money(v))
+        dual=dual,
+        number=number,
+        percent=percent,
+        size=size,
+        small=small,
+        money=lambda v: dual(money(v)),
     )
     environment.globals.update(
         interval=interval,
@@ -176,5 +193,5 @@ def write_report(results: DemoResults, path: Path) -> None:
         raise UserError(
             "H2690",
             en=f"cannot write the report {path}: {error.strerror}; choose another folder",
-            zh=f"无法写入报告 {path}:{error.strerror};请另选文件夹",
+            zh=f"无法写入报告 {path}：{error.strerror}；请另选文件夹",
         ) from None

@@ -188,7 +188,7 @@ class PairShape:
 
 
 class ReasonLine(NamedTuple):
-    """A reason in words, and what it moves the borrower (points or log-odds)."""
+    """A reason in words, and the score points it costs (negative: gains) against the average."""
 
     text: Label
     effect: float

@@ -138,6 +138,19 @@ def test_calibration_table_agrees_with_the_exact_one():
     assert max(abs(b.predicted - b.observed) for b in table) < 0.02
 
 
+def test_observed_rates_are_unbiased_under_noise():
+    exact_table = histogram_calibration(histogram(*borrowers(20_000), EDGES))
+    rng = np.random.default_rng(0)
+    low = [
+        histogram_calibration(noisy(histogram(*borrowers(20_000), EDGES), 6.0, rng))[0]
+        for _ in range(100)
+    ]
+    error = np.array([b.observed - b.predicted for b in low])
+    want = exact_table[0].observed - exact_table[0].predicted
+    assert abs(error.mean() - want) < 4 * error.std() / 10 + 0.001
+    assert np.mean([b.interval.low <= b.predicted <= b.interval.high for b in low]) > 0.9
+
+
 @pytest.mark.parametrize("counts", [np.zeros(64), np.full(64, -1.0)])
 def test_nothing_but_noise_gives_nan(counts):
     got = histogram_metrics(ScoreHistogram(EDGES, counts, counts, 1.0), draws=20)

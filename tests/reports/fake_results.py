@@ -92,7 +92,7 @@ def fake_stress():
         for i, (en, zh, f_en, f_zh) in enumerate(SCENARIOS)
     )
     loss = charts.svg(7.6, 2.2, lambda f, _: charts._axes(f, 1, 0.5, 0.1, 0.1).plot([1, 2]), "en")
-    note = Text(en="PDs come from model v1; no policy overlay.", zh="PD 来自模型 v1;未叠加政策。")
+    note = Text(en="PDs come from model v1; no policy overlay.", zh="PD 来自模型 v1；未叠加政策。")
     return StressResult(rows, heat, loss, note)
 
 
@@ -152,17 +152,17 @@ def fake_results(institutions=6, **changes):
             run_id="demo-20240901-7f3a",
             started="2024-09-01 10:12 +08:00",
             minutes=4.6,
-            mode=Text(en="in process, 6 institutions", zh="单进程,6 家机构"),
+            mode=Text(en="in process, 6 institutions", zh="单进程，6 家机构"),
             secure=True,
             seed=20240901,
-            data=Text(en="Synthetic Tianjin consortium, seed 7", zh="合成天津联合体,种子 7"),
+            data=Text(en="Synthetic Tianjin consortium, seed 7", zh="合成天津联合体，种子 7"),
             synthetic=True,
             records=42_500,
             features=38,
             releases=33,
             bytes_per_institution=214_300,
             model_version="v1",
-            model_family=Text(en="additive with pairs", zh="可加模型(含交互)"),
+            model_family=Text(en="additive with pairs", zh="可加模型（含交互）"),
             model_fingerprint="9f1c2ab47d5e" * 5 + "abcd",
         ),
         "institutions": tuple(rows),
