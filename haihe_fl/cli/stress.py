@@ -18,7 +18,6 @@ from haihe_fl.cli.console import (
     workspace,
 )
 from haihe_fl.cli.stress_tables import (
-    grade_label,
     show_compared,
     show_many,
     show_one,
@@ -32,6 +31,7 @@ from haihe_fl.stress.results import StressResult
 from haihe_fl.stress.results import compare as side_by_side
 from haihe_fl.stress.run import run_all, shipped
 from haihe_fl.stress.satellite import plausibility
+from haihe_fl.stress.scenarios import grade_label
 from haihe_fl.stress.settings import StressSettings
 
 app = typer.Typer(
@@ -106,7 +106,6 @@ def list_scenarios(json: JsonOption = False) -> None:
         )
         return
     columns = (
-        Column("id"),
         Column(tr("scenario", "情景")),
         Column(tr("evidence", "证据")),
         Column(tr("sigma", "σ"), right=True),
@@ -114,7 +113,12 @@ def list_scenarios(json: JsonOption = False) -> None:
     )
     for family in catalogue.families:
         lines = [
-            (s.id, s.name, grade_label(s.grade), f"{p.sigma:.1f}", f"{p.cumulative_pd:.1%}")
+            (
+                f"{s.id}\n  {s.name}",
+                grade_label(s.grade),
+                f"{p.sigma:.1f}",
+                f"{p.cumulative_pd:.1%}",
+            )
             for s, p in rows
             if s.family == family
         ]

@@ -10,7 +10,7 @@ from haihe_fl.cli.console import Column, out, show_table
 from haihe_fl.i18n import tr
 from haihe_fl.stress.results import StressResult
 from haihe_fl.stress.results import compare as side_by_side
-from haihe_fl.stress.scenarios import GRADES
+from haihe_fl.stress.scenarios import grade_label
 
 BARS = "▁▂▃▄▅▆▇█"
 Figure = tuple[str, str, Callable[[Any], str]]
@@ -36,11 +36,6 @@ def show_compared(results: Sequence[StressResult]) -> None:
     names = {r.scenario_id: r.name for r in results}
     heads = [Column(names[r["scenario"]], right=True) for r in rows]
     show_table(_title(results[0], run=False), (Column(""), *heads), lines)
-
-
-def grade_label(grade: str) -> str:
-    """Name of an evidence grade in the language in force."""
-    return tr(grade, GRADES[grade])
 
 
 def _title(result: StressResult, *, run: bool = True) -> str:

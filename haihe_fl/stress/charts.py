@@ -12,6 +12,7 @@ import numpy as np
 from haihe_fl.errors import UserError
 from haihe_fl.i18n import tr
 from haihe_fl.stress.results import StressResult
+from haihe_fl.stress.scenarios import grade_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,7 +82,7 @@ def write_chart(path: Path, kind: Literal["loss", "heatmap"], results: Results) 
 
 def _heat(results: Results) -> "tuple[Painter, float]":
     ratio = np.stack([_multiple(r) for r in results])
-    labels = [f"{r.name} [{r.grade}]" for r in results]
+    labels = [f"{r.name} [{grade_label(r.grade)}]" for r in results]
     return (lambda figure: _heatmap(figure, ratio, results, labels)), 2 + 0.3 * len(results)
 
 
@@ -126,7 +127,7 @@ def _bars(figure: "Figure", results: Results) -> None:
     axes.plot(
         tail, y, "k|", label=tr(f"worst one-year loss at {level}", f"一年期 {level} 最大损失")
     )
-    axes.set_yticks(y, [f"{r.name} [{r.grade}]" for r in ranked], fontsize=8)
+    axes.set_yticks(y, [f"{r.name} [{grade_label(r.grade)}]" for r in ranked], fontsize=8)
     axes.set_xlabel(tr("expected loss, CNY 100 million", "预期损失(亿元)"))
     axes.legend(fontsize=8, loc="lower right")
 
@@ -144,7 +145,7 @@ def _course(figure: "Figure", result: StressResult) -> None:
     axes.plot(t, tail, "k:", label=tr(f"one-year loss at {level}", f"一年期 {level} 损失"))
     axes.set_xlabel(tr("quarter", "季度"))
     axes.set_ylabel(tr("CNY 100 million", "亿元"))
-    axes.set_title(f"{result.name} [{result.grade}]", fontsize=10)
+    axes.set_title(f"{result.name} [{grade_label(result.grade)}]", fontsize=10)
     axes.legend(fontsize=8)
 
 

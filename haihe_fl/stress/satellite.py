@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 
@@ -60,7 +59,7 @@ class Satellite(BaseModel):
     beta: dict[str, float]
     loadings: dict[str, Loading]
 
-    @cached_property
+    @property  # not cached: model_copy would carry the old hash along
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON, in hex."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)

@@ -8,7 +8,6 @@ figure only where the evidence says so.
 import difflib
 import hashlib
 import json
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +34,11 @@ FAMILIES: dict[str, str] = {
     "environment_climate_agriculture": "Environment, climate and agriculture",
     "financial_guarantee_operational": "Financial system, guarantees and operations",
 }
+
+
+def grade_label(grade: str) -> str:
+    """Name of an evidence grade in the language in force."""
+    return tr(grade, GRADES[grade])
 
 
 class _Frozen(BaseModel):
@@ -176,7 +180,7 @@ class ScenarioCatalogue(_Frozen):
     policy_overlays: dict[str, Overlay]
     scenarios: tuple[Scenario, ...] = Field(min_length=1)
 
-    @cached_property
+    @property  # not cached: model_copy would carry the old hash along
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON of the catalogue, in hex."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
