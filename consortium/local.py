@@ -16,7 +16,13 @@ from pathlib import Path
 from clients.courier import RemoteAgent
 from clients.node import socket_path
 from consortium.flower_app import write_flower_app
-from consortium.processes import QUIET, ProcessGroup, free_port, listening, wait_until
+from consortium.processes import (
+    ProcessGroup,
+    child_environment,
+    free_port,
+    listening,
+    wait_until,
+)
 from consortium.tls import make_loopback_tls, make_supernode_key
 from haihe_fl.errors import NetworkError, UserError
 from haihe_fl.messages.node_pb2 import Hello, NodeRequest
@@ -229,7 +235,7 @@ def run_flwr(flower_home: Path, *arguments: str) -> str:
     """
     done = subprocess.run(
         [_script("flwr"), *arguments],
-        env={**os.environ, **QUIET, "FLWR_HOME": str(flower_home), "COLUMNS": "200"},
+        env=child_environment({"FLWR_HOME": str(flower_home), "COLUMNS": "200"}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,15 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 """No library calls home."""
+
+
+def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a child: quiet, and with our own scripts found first.
+
+    Flower starts its helpers by name, so they must be found without an activated environment.
+    """
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return {**os.environ, **QUIET, "PATH": path, **extra}
 
 
 def free_port() -> int:
@@ -66,7 +76,7 @@ class ProcessGroup:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **QUIET, **self.env, **(env or {})},
+                env=child_environment({**self.env, **(env or {})}),
                 start_new_session=True,
             )
         self.running[name] = process
