@@ -111,7 +111,8 @@ def histogram_from_total(total: NDArray[np.int64], noise_sd: float) -> ScoreHist
     total : ndarray of int64, shape (2 * BINS,)
         Noisy sum over the institutions.
     noise_sd : float
-        Standard deviation of the noise on ``total``, in its integer units (z * ``UNIT``).
+        Standard deviation of the noise on ``total``, in its integer units: z * ``UNIT``, times
+        the root of (institutions in the sum / institutions the noise was planned for).
     """
     if total.shape != (2 * BINS,):
         raise ValueError(f"expected {2 * BINS} counts, got {total.shape}")

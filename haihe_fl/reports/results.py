@@ -1,12 +1,13 @@
 """What a report is made of: plain data, no models, no rows."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from haihe_fl.evaluation.calibration import CalibrationBin
 from haihe_fl.evaluation.metrics import Metrics
-from haihe_fl.i18n import Language, Text
+from haihe_fl.i18n import Language, Text, set_language
 
 Label = str | Text
 """A name: the same in both languages, or one for each."""
@@ -25,6 +26,23 @@ def say(label: Label, language: Language) -> str:
     """Return a label in one language."""
     text = both(label)
     return text.zh if language == "zh" else text.en
+
+
+def each_language(make: Callable[[], object]) -> Text:
+    """Call what speaks the language in force once in each language.
+
+    Examples
+    --------
+    >>> from haihe_fl.i18n import tr
+    >>> each_language(lambda: tr("loss", "损失"))
+    Text(en='loss', zh='损失')
+    """
+
+    def speak(language: Language) -> str:
+        set_language(language)
+        return str(make())
+
+    return Text(en=copy_context().run(speak, "en"), zh=copy_context().run(speak, "zh"))
 
 
 class Estimate(NamedTuple):
@@ -220,7 +238,10 @@ class StressRow:
 
 @dataclass(frozen=True)
 class StressResult:
-    """Stress test: the rows, and two charts as SVG (one text, or one for each language)."""
+    """Stress test: the rows, and two charts as SVG (one text, or one for each language).
+
+    Charts that speak the language in force become both with ``each_language(lambda: ...)``.
+    """
 
     rows: tuple[StressRow, ...]
     heat_map: Label
