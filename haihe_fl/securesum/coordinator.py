@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from haihe_fl.errors import NetworkError
 from haihe_fl.securesum import shamir
-from haihe_fl.securesum.masks import SEED_BYTES, add_mask, pair_sign, self_seed
+from haihe_fl.securesum.masks import SEED_BYTES, add_masks, pair_sign, self_seed
 from haihe_fl.securesum.party import Upload
 from haihe_fl.securesum.quorum import Quorum
 
@@ -158,13 +158,17 @@ def unmask(
         if len(answered) < quorum.minimum:
             raise QuorumError("", quorum.minimum, set(everyone) - set(answered))
     total = np.zeros_like(uploads[present[0]].vector)
+    masks: list[tuple[bytes, int]] = []
     for name in present:
         total += uploads[name].vector
         held = {everyone.index(holder): shares[holder][name] for holder in holders}
-        add_mask(total, _self_seed(held), -1)
-        for gone in everyone:
-            if gone not in survivors:
-                add_mask(total, pair_seeds[name][gone], -pair_sign(name, gone))
+        masks.append((_self_seed(held), -1))
+        masks += [
+            (pair_seeds[name][gone], -pair_sign(name, gone))
+            for gone in everyone
+            if gone not in survivors
+        ]
+    add_masks(total, masks)
     return total.view(np.int64)
 
 

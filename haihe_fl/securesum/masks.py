@@ -4,6 +4,7 @@ Two parties share one X25519 secret a run; each release derives a fresh seed fro
 seed revealed for one release opens no other.
 """
 
+from collections.abc import Iterable
 from hashlib import sha256
 
 import numpy as np
@@ -82,13 +83,29 @@ def add_mask(vector: NDArray[np.uint64], seed: bytes, sign: int) -> None:
     >>> add_mask(vector, bytes(32), -1); vector
     array([0, 1, 2], dtype=uint64)
     """
-    stream = Cipher(ChaCha20(seed, _NONCE), None).encryptor()
+    add_masks(vector, [(seed, sign)])
+
+
+def add_masks(vector: NDArray[np.uint64], masks: Iterable[tuple[bytes, int]]) -> None:
+    """Add or subtract the expansions of many seeds, as ``add_mask`` does with one.
+
+    All streams advance side by side over a stretch of the vector that stays in the cache.
+    """
+    streams = [
+        (
+            Cipher(ChaCha20(seed, _NONCE), None).encryptor().update_into,
+            np.add if sign > 0 else np.subtract,
+        )
+        for seed, sign in masks
+    ]
     buffer = bytearray(_ZEROS)
-    operation = np.add if sign > 0 else np.subtract
+    words = np.frombuffer(buffer, dtype="<u8")
     for start in range(0, len(vector), _CHUNK):
         part = vector[start : start + _CHUNK]
-        stream.update_into(memoryview(_ZEROS)[: part.nbytes], buffer)
-        operation(part, np.frombuffer(buffer, dtype="<u8", count=len(part)), out=part)
+        zeros, mask = memoryview(_ZEROS)[: part.nbytes], words[: len(part)]
+        for fill, operation in streams:
+            fill(zeros, buffer)
+            operation(part, mask, out=part)
 
 
 def pair_sign(party: str, other: str) -> int:

@@ -42,7 +42,7 @@ from haihe_fl.securesum.decisions import DecisionLog, contradiction
 from haihe_fl.securesum.framing import frame
 from haihe_fl.securesum.keys import Identity, KeyOffer, PrivateKeys, verify_offer
 from haihe_fl.securesum.masks import (
-    add_mask,
+    add_masks,
     derive,
     pair_seed,
     pair_sign,
@@ -158,10 +158,12 @@ class MaskingParty:
             raise ValueError(f"cannot mask {vector.dtype} of shape {vector.shape}")
         self._log.record_upload(self.run, release)
         masked = vector.astype(np.int64, order="C").view(np.uint64)  # a copy, never the caller's
-        for other in self._pair_secrets:
-            add_mask(masked, self._pair_seed(release, other), pair_sign(self.name, other))
         secret = seal_seed(os.urandom(24))
-        add_mask(masked, self_seed(secret), 1)
+        masks = [
+            (self._pair_seed(release, other), pair_sign(self.name, other))
+            for other in self._pair_secrets
+        ]
+        add_masks(masked, [*masks, (self_seed(secret), 1)])
         shares = shamir.split(secret, self.quorum.minimum, len(self.parties))
         return Upload(
             masked,
