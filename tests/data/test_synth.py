@@ -22,6 +22,7 @@ from haihe_fl.data.synth import (
     tianjin_institutions,
     true_logit,
 )
+from haihe_fl.data.synth.layout import table_cells
 from haihe_fl.errors import IntegrityError, UserError
 
 DEPARTMENTS = {
@@ -431,6 +432,14 @@ def test_what_is_saved_is_loaded(stored):
     assert (back.cohort.extra["district"] == small.cohort.extra["district"]).all()
     assert (back.panel(5).defaults == small.panel(5).defaults).all()
     assert sorted(written) == sorted(p for p in folder.rglob("*") if p.is_file())
+
+
+def test_no_cell_is_lost_to_rounding():
+    numbers = np.array([41_734_932, 0.6775, 4418.45, 1e-7, 131_072.0156, 0], dtype=np.float32)
+    numbers = np.append(numbers, np.geomspace(1e-6, 1e8, 20_000, dtype=np.float32))
+    for scale in (1.0, 0.01, 1e-4, 1e4):
+        written = table_cells(numbers, scale)
+        assert ((written * scale).astype(np.float32) == numbers).all()
 
 
 def test_the_files_pass_the_check_of_their_mapping(stored):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from haihe_fl.data.catalogue import Feature
 from haihe_fl.data.cohort import Cohort
@@ -63,6 +64,18 @@ def factor(feature: Feature) -> float:
     return {"share": 0.01, _YUAN: 0.0001}.get(feature.unit, 1.0)
 
 
+def table_cells(column: NDArray[Any], scale: float) -> NDArray[np.float64]:
+    """Return numbers as written: without the noise of float32 wherever that is read back alike.
+
+    >>> table_cells(np.array([0.6775], dtype=np.float32), 0.01).tolist()
+    [67.75]
+    """
+    exact = column.astype(np.float64)
+    short = (exact.round(4) / scale).round(6)
+    same = (short * scale).astype(np.float32) == column
+    return np.where(same, short, exact / scale)
+
+
 def table(cohort: Cohort, coded: bool) -> pd.DataFrame:
     """Return an institution's file.
 
@@ -75,8 +88,8 @@ def table(cohort: Cohort, coded: bool) -> pd.DataFrame:
         KEY: cohort.key,
         INSTITUTION: cohort.institution,
         LABEL: np.where(cohort.label == 1, YES, NO),
-        EAD: cohort.extra["ead"].astype(np.float64).round(-1) / 1e4,
-        LGD: (cohort.extra["lgd"].astype(np.float64) * 100).round(4),
+        EAD: table_cells(cohort.extra["ead"], 1e4),
+        LGD: table_cells(cohort.extra["lgd"], 0.01),
     }
     if cohort.date is not None:
         columns[DATE] = np.char.replace(cohort.date.astype("U10"), "-", "")
@@ -89,8 +102,7 @@ def table(cohort: Cohort, coded: bool) -> pd.DataFrame:
             cells = names[np.where(gap, 0, column).astype(np.intp)]
             cells[gap] = code
         else:
-            # Undo the noise of float32, so that the file shows 67.75 and not 67.750001.
-            cells = (column.astype(np.float64).round(4) / factor(feature)).round(6)
+            cells = table_cells(column, factor(feature))
             if coded:
                 cells[gap] = code
         columns[header(feature)] = cells
