@@ -68,7 +68,7 @@ class NeuralModel(RiskModel):
         IntegrityError
             H5151 if the weights do not fit encoder and settings.
         """
-        if catalogue.fingerprint != encoder.catalogue.fingerprint:
+        if catalogue != encoder.catalogue:
             raise ValueError("the encoder belongs to another catalogue")
         return cls(encoder, settings, [np.asarray(w, dtype=np.float32) for w in weights])
 

@@ -10,17 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from haihe_fl.data.catalogue import FeatureCatalogue
-from haihe_fl.models.additive.local import COUNT_SCALE
-from haihe_fl.models.binning import (
-    CELLS,
-    Binning,
-    grid,
-    number_columns,
-    quantile_cuts,
-    to_simplex,
-)
+from haihe_fl.models.binning import number_columns
 from haihe_fl.models.neural.encoder import Encoder, public_binning
 from haihe_fl.models.neural.model import NeuralModel
+from haihe_fl.models.neural.quantiles import absorb_quantiles, quantile_release
 from haihe_fl.models.neural.settings import NeuralSettings, initial_weights
 from haihe_fl.models.releases import Arrays, PlannedRelease, ReleaseRequest
 
@@ -58,8 +51,7 @@ class QuantileTrainer:
         """Return the quantile release, if there are numbers to bin."""
         if not self.mu_spent:
             return []
-        length = len(number_columns(self.catalogue)) * (CELLS + 1)
-        return [PlannedRelease("quantiles", "additive/quantiles", 1 / self.mu_spent, length)]
+        return [quantile_release(self.catalogue, 1 / self.mu_spent)]
 
     def next_request(self) -> ReleaseRequest | None:
         """Return the quantile release once, then None."""
@@ -71,20 +63,7 @@ class QuantileTrainer:
 
     def absorb(self, total: NDArray[np.int64]) -> None:
         """Set cut points and the average number of records from the noisy histograms."""
-        rows = total.astype(np.float64).reshape(-1, CELLS + 1) / COUNT_SCALE
-        records = max(float(rows.sum(axis=1).mean()), 1.0)
-        start = self.encoder.binning
-        cuts = np.stack(
-            [
-                quantile_cuts(
-                    to_simplex(row, records)[1:],
-                    grid(self.catalogue.features[j]),
-                    start.cuts.shape[1] + 1,
-                )
-                for row, j in zip(rows, number_columns(self.catalogue), strict=True)
-            ]
-        )
-        self.encoder = Encoder(Binning(self.catalogue, cuts, start.levels))
+        self.encoder, records = absorb_quantiles(self.catalogue, total)
         average = max(round(records / self.parties), 1)
         self.settings = self.settings.model_copy(update={"records": average})
         self._trace.append({"release": 1.0, "records": records})

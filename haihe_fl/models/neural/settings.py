@@ -49,14 +49,14 @@ class NeuralSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    hidden: tuple[int, ...] = (32,)
+    hidden: tuple[int, ...] = (32, 16)
     activation: Literal["tanh", "relu"] = "tanh"
     rounds: int = Field(default=20, gt=0, le=1000)
-    local_steps: int = Field(default=2, gt=0, le=1000)
+    local_steps: int = Field(default=8, gt=0, le=1000)
     sample_rate: float = Field(default=1.0, gt=0, le=1)
     records: int = Field(default=1000, gt=0)
     clip_norm: float = Field(default=0.5, gt=0)
-    learning_rate: float = Field(default=12.0, gt=0)
+    learning_rate: float = Field(default=4.0, gt=0)
     momentum: float = Field(default=0.0, ge=0, lt=1)
     proximal_mu: float = Field(default=0.0, ge=0)
     prior: float = Field(default=0.1, gt=0, lt=1)
@@ -87,7 +87,7 @@ def initial_weights(seed: int, encoder: Encoder, settings: NeuralSettings) -> We
     >>> from haihe_fl.models.neural.encoder import public_binning
     >>> c = FeatureCatalogue(name="tiny", features=(Feature(name="share", range=(0, 1)),))
     >>> [w.shape for w in initial_weights(0, Encoder(public_binning(c)), NeuralSettings())]
-    [(32, 4), (32,), (1, 32), (1,)]
+    [(32, 4), (32,), (16, 32), (16,), (1, 16), (1,)]
     """
     random = np.random.default_rng(seed)
     weights: Weights = []
