@@ -55,6 +55,8 @@ class Shock:
         Shift of the log-odds of default.
     lgd_addon, ccf_addon, property_change : ndarray, shape (quarters,)
         Add-on to LGD, share of undrawn amounts that is drawn, change of property prices.
+    impaired : ndarray, shape (quarters,)
+        How far the PDs are those of impaired data, 0 to 1 (on the log-odds).
     stage3_delay : int
         Quarters by which a default is recognised late.
     """
@@ -63,13 +65,14 @@ class Shock:
     lgd_addon: Floats
     ccf_addon: Floats
     property_change: Floats
+    impaired: Floats
     stage3_delay: int = 0
 
     @classmethod
     def none(cls, sectors: int, quarters: int) -> "Shock":
         """Return the shock of a quiet economy."""
         zero = np.zeros(quarters)
-        return cls(np.zeros((sectors, quarters)), zero, zero, zero)
+        return cls(np.zeros((sectors, quarters)), zero, zero, zero, zero)
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,13 @@ class Cells:
     ecl_start: Floats
 
 
-def simulate(portfolio: Portfolio, shock: Shock, settings: StressSettings) -> Cells:
-    """Run one shock over a portfolio.
+def simulate(
+    portfolio: Portfolio,
+    shock: Shock,
+    settings: StressSettings,
+    impaired_pd: Floats | None = None,
+) -> Cells:
+    """Run one shock over a portfolio; ``impaired_pd`` are its PDs by `Portfolio.impaired_pd`.
 
     Memory is some twenty arrays of ``settings.block`` by quarters, besides the portfolio.
     """
@@ -94,7 +102,11 @@ def simulate(portfolio: Portfolio, shock: Shock, settings: StressSettings) -> Ce
         rows = portfolio.order[first : first + settings.block]
         cell = portfolio.sector[rows].astype(np.intp) * n_inst + portfolio.institution[rows]
         edges = np.flatnonzero(np.diff(cell, prepend=-1))
-        measures, opening = _block(portfolio, rows, shock, settings)
+        log_odds = logit(portfolio.pd[rows])[:, None] + shock.shift[portfolio.sector[rows]]
+        if impaired_pd is not None:
+            gap = logit(impaired_pd[rows]) - logit(portfolio.pd[rows])
+            log_odds += gap[:, None] * shock.impaired
+        measures, opening = _block(portfolio, rows, shock, settings, log_odds)
         for name, values in measures.items():
             sums[name][cell[edges]] += np.add.reduceat(values, edges, axis=0)
         start[cell[edges]] += np.add.reduceat(opening, edges)
@@ -103,15 +115,18 @@ def simulate(portfolio: Portfolio, shock: Shock, settings: StressSettings) -> Ce
 
 
 def _block(
-    portfolio: Portfolio, rows: NDArray[np.intp], shock: Shock, settings: StressSettings
+    portfolio: Portfolio,
+    rows: NDArray[np.intp],
+    shock: Shock,
+    settings: StressSettings,
+    log_odds: Floats,
 ) -> tuple[dict[str, Floats], Floats]:
     """Return each measure, shape (rows, quarters), and the opening allowance, shape (rows,)."""
     weight = portfolio.weight[rows][:, None]
     ead = (portfolio.ead[rows] * portfolio.weight[rows])[:, None]
     if portfolio.undrawn is not None:
         ead = ead + (portfolio.undrawn[rows][:, None] * weight) * shock.ccf_addon
-    pd0 = portfolio.pd[rows]
-    pd = np.clip(expit(logit(pd0)[:, None] + shock.shift[portfolio.sector[rows]]), *PD_RANGE)
+    pd = np.clip(expit(log_odds), *PD_RANGE)
     hazard = quarterly_hazard(pd)
     after = survival(hazard)
     before = np.concatenate([np.ones((len(rows), 1)), after[:, :-1]], axis=1)

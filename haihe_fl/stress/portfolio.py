@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -233,14 +233,14 @@ class Portfolio:
             digest.update(b"-" if column is None else np.ascontiguousarray(column).tobytes())
         return digest.hexdigest()
 
-    def with_data_loss(self, share: float, seed: int) -> "Portfolio":
-        """Return the portfolio as the model sees it with a share of all cells missing.
+    def impaired_pd(self, share: float, seed: int) -> Floats | None:
+        """Return the PDs that the model gives with a share of all cells missing.
 
-        The PD at origination stays. A portfolio built without a model returns itself.
+        None where no cell is missing, or where the portfolio was built without a model.
         """
         if share <= 0 or self.rescore is None:
-            return self
-        return replace(self, pd=_clip(self.rescore(share, seed)))
+            return None
+        return _clip(self.rescore(share, seed))
 
 
 def _score(

@@ -81,6 +81,7 @@ def shock_of(
         lgd_addon=scenario.idiosyncratic.lgd_addon * profile,
         ccf_addon=np.minimum(scenario.idiosyncratic.ccf_addon * profile, 1.0),
         property_change=property_change,
+        impaired=profile_path(catalogue, scenario),
         stage3_delay=overlay.stage3_delay_quarters,
     )
 
@@ -136,9 +137,10 @@ def run(
     quality = chosen.idiosyncratic.data_quality
     lost = min(quality.feature_missing_rate * settings.severity, 1.0)
     cells = simulate(
-        portfolio.with_data_loss(lost, settings.seed),
+        portfolio,
         shock_of(catalogue, satellite, chosen, policy, settings.severity),
         settings,
+        portfolio.impaired_pd(lost, settings.seed),
     )
     return StressResult(
         run_id=run_hash(portfolio, chosen, overlay, settings, catalogue, satellite),

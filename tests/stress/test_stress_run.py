@@ -308,14 +308,21 @@ def test_from_cohort_takes_model_and_exposures() -> None:
 
 def test_lost_data_changes_the_scores() -> None:
     p = Portfolio.from_cohort(cohort(4000), StressModel(FEATURES))
-    lost = p.with_data_loss(0.4, 0)
-    assert lost.pd.mean() > p.pd.mean()  # this model reads a missing cell as risk
-    np.testing.assert_array_equal(lost.pd, p.with_data_loss(0.4, 0).pd)
-    assert (lost.pd != p.with_data_loss(0.4, 1).pd).any()
-    assert (lost.pd == p.pd).mean() == pytest.approx(0.36, abs=0.03)
-    np.testing.assert_array_equal(lost.pd_origin, p.pd_origin)
+    lost = p.impaired_pd(0.4, 0)
+    assert lost is not None
+    assert lost.mean() > p.pd.mean()  # this model reads a missing cell as risk
+    np.testing.assert_array_equal(lost, p.impaired_pd(0.4, 0))
+    assert (lost != p.impaired_pd(0.4, 1)).any()
+    assert (lost == p.pd).mean() == pytest.approx(0.36, abs=0.03)
+    assert p.impaired_pd(0, 0) is None
     result = run(p, "platform-outage-data-poisoning")
     assert float(result.mean_pd_start()) == pytest.approx(p.pd.mean())
+    shift = log_odds_shift(CATALOGUE, SATELLITE, CATALOGUE["platform-outage-data-poisoning"])
+    at_peak = stressed_pd(lost, shift[p.sector, 0])  # the profile peaks in quarter 1
+    assert result.mean_pd()[0] == pytest.approx(at_peak.mean())
+    half = stressed_pd(stressed_pd(p.pd, 0.5 * np.log(lost / (1 - lost) / (p.pd / (1 - p.pd)))),
+                       shift[p.sector, 2])  # fmt: skip
+    assert result.mean_pd()[2] == pytest.approx(half.mean())  # half-life two quarters
     assert result.not_applied == (
         "contagion", "data_quality.label_flip_rate", "data_quality.node_dropout_rate",
     )  # fmt: skip
