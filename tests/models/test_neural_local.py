@@ -101,13 +101,14 @@ def test_one_record_moves_the_clipped_sum_by_no_more_than_the_clip_norm(extreme)
     assert max(distance) > 0.29
 
 
-def test_clipped_sums_equal_those_of_opacus():
-    settings = plan(hidden=(16, 8), clip_norm=0.2)
+@pytest.mark.parametrize("clip", [0.1, 1.0, 100.0])  # all, some and none are clipped
+def test_clipped_sums_equal_those_of_opacus(clip):
+    settings = plan(hidden=(16, 8), clip_norm=clip)
     data = cohort(100)
     inputs = torch.from_numpy(ENCODER(data.values))
     labels = torch.from_numpy(data.label.astype(np.float64))
     loss = nn.BCEWithLogitsLoss(reduction="sum")
-    options = {"noise_multiplier": 0.0, "max_grad_norm": 0.2, "expected_batch_size": 100}
+    options = {"noise_multiplier": 0.0, "max_grad_norm": clip, "expected_batch_size": 100}
 
     ours = network(ENCODER.width, settings)
     tape = LayerTape(ours)
