@@ -46,6 +46,10 @@ class AdditiveConfig:
         Strength of the difference penalty in the preconditioner, without noise.
     noise_smoothing : float
         What the ratio of noise to sampling variance adds to it.
+    pair_smoothing : float
+        The penalty's strength on pairs, relative to that on features.
+    pair_step : float
+        Step size of pairs is min(.3, pair_step / (d + K)).
     projection_every : int
         Rounds between two projections onto the monotone constraints.
     """
