@@ -128,6 +128,12 @@ class NodeAgent:
                 code = INTERNAL_ERROR
         return m.NodeReply(refusal=m.Refusal(code=code))
 
+    def close(self) -> None:
+        """Release ledger, store and decisions."""
+        self.ledger.disconnect()
+        self._store.close()
+        self._decisions.disconnect()
+
     def _status(self) -> m.Status:
         return m.Status(
             institution=self.identity.name,
@@ -216,9 +222,7 @@ class NodeAgent:
             )
         keys = PrivateKeys.from_bytes(self._store.get(run, "keys") or b"")
         quorum = Quorum(len(offers), plan.minimum, plan.colluders)
-        return MaskingParty(
-            self.identity, run, keys, offers, self.ca_pem, quorum, self._decisions
-        )
+        return MaskingParty(self.identity, run, keys, offers, self.ca_pem, quorum, self._decisions)
 
     def _run(self, run: str) -> _Run:
         """Return an open run, from memory or, after a restart, from the store."""

@@ -32,12 +32,16 @@ UNSAFE_SEED = "HAIHE_UNSAFE_NOISE_SEED"
 
 
 class NodeConfig(BaseModel):
-    """Where a node finds its rows; paths are relative to the folder."""
+    """Where a node finds its rows; paths are relative to the folder.
+
+    ``institution`` keeps only the rows of that institution, where a file holds several.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: Path
     mapping: Path
+    institution: str | None = None
 
 
 def prepare_node(
@@ -58,7 +62,8 @@ def prepare_node(
     )
     if config is not None:
         (folder / "node.yaml").write_text(
-            yaml.safe_dump(config.model_dump(mode="json"), allow_unicode=True), encoding="utf-8"
+            yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), allow_unicode=True),
+            encoding="utf-8",
         )
     return folder
 
@@ -82,6 +87,8 @@ def open_node(folder: Path) -> NodeAgent:
         ) from None
     mapping = load_mapping(folder / config.mapping)
     cohort = read_cohort(folder / config.data, mapping)
+    if config.institution is not None:
+        cohort = cohort.take(cohort.institution == config.institution)
     seed = os.environ.get(UNSAFE_SEED)
     return NodeAgent(
         Identity.load(folder),

@@ -65,3 +65,8 @@ class InProcessConsortium:
         app = build_app(connect=lambda context: agents[str(context.node_config["institution"])])
         grid = InProcessGrid(app, {name: {"institution": name} for name in agents})
         return cls(agents, grid)
+
+    def close(self) -> None:
+        """Release every node's files."""
+        for agent in self.agents.values():
+            agent.close()

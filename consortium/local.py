@@ -160,9 +160,8 @@ class LocalConsortium:
 
     def _wait_online(self, timeout_s: float = 60.0) -> None:
         def online() -> bool:
-            listing = json.loads(self.flwr("supernode", "list", CONNECTION, "--format", "json"))
-            nodes = listing.get("nodes", [])
-            return sum(n.get("status") == "online" for n in nodes) == len(self.node_folders)
+            states = supernodes(self.flower_home)
+            return sum(state == "online" for state in states.values()) == len(self.node_folders)
 
         if not wait_until(online, timeout_s, pause_s=1.0):
             raise NetworkError(
@@ -175,6 +174,12 @@ class LocalConsortium:
     def flwr(self, *arguments: str) -> str:
         """Run a ``flwr`` command against this SuperLink and return what it prints."""
         return run_flwr(self.flower_home, *arguments)
+
+
+def supernodes(flower_home: Path) -> dict[str, str]:
+    """Return the state of every registered SuperNode, by name."""
+    listing = json.loads(run_flwr(flower_home, "supernode", "list", CONNECTION, "--format", "json"))
+    return {node.get("name", str(i)): node["status"] for i, node in enumerate(listing["nodes"])}
 
 
 def submit(deployment: Deployment, job: Path) -> str:

@@ -1,9 +1,8 @@
 """A training run at the centre: discover, plan, train, validate, record."""
 
-import hashlib
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from flwr.serverapp import Grid
 
@@ -42,6 +41,7 @@ class TrainingReport:
     model: RiskModel
     metrics: Metrics | None
     calibration: tuple[CalibrationBin, ...]
+    validation_sd: float
     trace: list[dict[str, float]]
     status: dict[str, Status]
     survivors: list[tuple[str, ...]]
@@ -50,7 +50,6 @@ class TrainingReport:
     bytes_down: dict[str, int]
     seconds: float
     registered: RegisteredRun | None = None
-    curves: list[dict[str, float]] = field(default_factory=list)
 
 
 def run_training(
@@ -78,7 +77,7 @@ def run_training(
     plan, trainer, local = _plan(job, catalogue, members, progress)
     sums = SecureSumSession(exchange, plan)
     outcome = train(sums, trainer, progress, local)
-    metrics, calibration = None, ()
+    metrics, calibration, sd = None, (), 0.0
     if outcome.validation is not None:
         last = plan.step(KIND)
         assert last is not None
@@ -93,6 +92,7 @@ def run_training(
         model=outcome.model,
         metrics=metrics,
         calibration=calibration,
+        validation_sd=sd,
         trace=trainer.trace(),
         status=outcome.status,
         survivors=outcome.survivors,
@@ -177,9 +177,3 @@ def _plan(
         neural=neural,
     )
     return plan, trainer, local
-
-
-def federation_fingerprint(status: dict[str, Status]) -> str:
-    """Return a hash over the institutions' keyed commitments to their rows."""
-    text = "\n".join(f"{name} {s.data_commitment}" for name, s in sorted(status.items()))
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -6,7 +6,6 @@ numeric feature is a fact about the world (a share lies in [0, 1]), not a minimu
 
 import hashlib
 import json
-from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
@@ -100,7 +99,7 @@ class FeatureCatalogue(BaseModel):
         """Feature names, in column order."""
         return tuple(f.name for f in self.features)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of the catalogue's canonical JSON, in hex: the schema hash of messages."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)

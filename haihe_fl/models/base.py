@@ -97,9 +97,8 @@ class RiskModel(ABC):
         text = json.dumps(header, sort_keys=True, ensure_ascii=False).encode()
         buffer = io.BytesIO()
         # np.savez stamps no time into the archive, so equal models give equal bytes.
-        np.savez(
-            buffer, __header__=np.frombuffer(text, dtype=np.uint8), **dict(sorted(arrays.items()))
-        )
+        content: dict[str, Any] = {"__header__": np.frombuffer(text, dtype=np.uint8)}
+        np.savez(buffer, **content, **dict(sorted(arrays.items())))
         return buffer.getvalue()
 
     @staticmethod
