@@ -7,6 +7,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,13 +64,14 @@ def sources() -> list[Path]:
     return sorted(path for path in found if "_pb2" not in path.name)
 
 
-def uses() -> list[Use]:
+@cache
+def uses() -> tuple[Use, ...]:
     """Return every number that stands in the product's code, docstrings left out."""
     texts = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in sources()}
     known = dict(CLASSES)
     for text in texts.values():
         known |= _subclasses(ast.parse(text), known)
-    return [use for name, text in texts.items() for use in uses_in(text, name, known)]
+    return tuple(use for name, text in texts.items() for use in uses_in(text, name, known))
 
 
 def uses_in(source: str, name: str, known: Mapping[str, str] = CLASSES) -> list[Use]:
@@ -113,22 +115,15 @@ def entries_in(page: str) -> list[Entry]:
     >>> entries_in("## 2 Data\\n### H2001 No file · 没有文件\\nText.")[0].section
     '2 Data'
     """
-    section, found, body = "", [], []
-    for line in [*page.splitlines(), "## "]:
-        if line.startswith(("## ", "### ")) and found:
-            found[-1] = Entry(**{**vars(found[-1]), "body": "\n".join(body).strip()})
-            body = []
-        if line.startswith("## "):
-            section = line[3:].strip()
-        elif line.startswith("### "):
-            match = HEADING.fullmatch(line)
+    found = []
+    for part in re.split(r"^## ", page, flags=re.MULTILINE)[1:]:
+        section, *blocks = re.split(r"^(?=### )", part, flags=re.MULTILINE)
+        for block in blocks:
+            heading, _, body = block.partition("\n")
+            match = HEADING.fullmatch(heading)
             if match is None:
-                raise ValueError(f"no heading of an error: {line}")
-            found.append(Entry(**match.groupdict(), body="", section=section))
-        elif not found or line or body:
-            body.append(line)
-        if not found:
-            body = []
+                raise ValueError(f"no heading of an error: {heading}")
+            found.append(Entry(**match.groupdict(), body=body, section=section.strip()))
     return found
 
 
