@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
             overall(runs)
         )
         banks = by_institution(runs, facts["natural"], args)
-        figures[name] = facts | {"per_seed": per_seed(runs), "institutions": banks}
+        figures[name] = facts | {"per_seed": per_seed(runs), "by_institution": banks}
         tables[f"{name}: AUC at the institutions, weighted by test rows"] = weighted(banks)
         if facts["natural"]:
             tables[f"{name}: AUC of each institution, 95 % bootstrap"] = _readable(banks)

@@ -88,7 +88,8 @@ def to_simplex(noisy: Floats, total: float) -> Floats:
 def merge(mass: Floats, bins: int) -> Ints:
     """Merge neighbouring cells into at most ``bins`` bins of about equal mass.
 
-    A cell goes to the quantile of its middle, so a cell heavier than a bin stays alone.
+    A cell goes to the quantile of its middle, so a cell heavier than a bin stays alone; empty
+    cells stay with their lower neighbour.
 
     Examples
     --------
@@ -102,6 +103,8 @@ def merge(mass: Floats, bins: int) -> Ints:
         return np.arange(len(mass)) * bins // len(mass)
     middle = (np.cumsum(mass) - mass / 2) / whole
     index = np.minimum((middle * bins).astype(np.int64), bins - 1)
+    held = np.maximum.accumulate(np.where(mass > 0.0, np.arange(len(mass)), 0))
+    index = index[np.maximum(held, np.flatnonzero(mass > 0.0)[0])]
     return np.unique(index, return_inverse=True)[1].astype(np.int64)
 
 

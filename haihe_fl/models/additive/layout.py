@@ -154,7 +154,10 @@ def _groups(tables: Tables, population: Population) -> Ints:
         part = tables.part(j)
         mass = population.counts[part][:used]
         own = int(mass[0] > OWN_CELL * population.records)
-        groups[part][1:used] = own + merge(np.maximum(mass[1:], 1e-9), GROUPS - own)
+        inner = own + merge(np.maximum(mass[1:], 1e-9), GROUPS - own)
+        groups[part][1:used] = inner
+        # Missing values too few for a place of their own go where most records are.
+        groups[part][0] = 0 if own else inner[np.argmax(mass[1:])]
     return groups
 
 
