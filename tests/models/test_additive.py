@@ -6,6 +6,7 @@ from haihe_fl.data.cohort import Cohort
 from haihe_fl.errors import IntegrityError
 from haihe_fl.evaluation.metrics import auc
 from haihe_fl.models.additive import AdditiveConfig, AdditiveModel, AdditiveTrainer
+from haihe_fl.models.additive.algebra import platt, purified, score_edges
 from haihe_fl.models.additive.config import GROUPS, ordered_by_target
 from haihe_fl.models.base import RiskModel
 from haihe_fl.models.inmemory import train_in_memory
@@ -283,3 +284,29 @@ def test_settings_are_checked(bad: dict[str, int]) -> None:
 def test_a_budget_must_be_positive() -> None:
     with pytest.raises(ValueError, match="mu"):
         AdditiveTrainer(CATALOGUE, AdditiveConfig(), mu=0.0)
+
+
+def test_purifying_changes_terms_but_no_score() -> None:
+    random = np.random.default_rng(0)
+    tables = EXACT.tables.replace(
+        cells=random.normal(0, 1, EXACT.tables.cells.shape),
+        main=random.normal(0, 1, EXACT.tables.main.shape),
+    )
+    weights = random.uniform(1, 9, tables.cells.shape)
+    pure = purified(tables, EXACT.counts, weights)
+    codes = tables.binning.codes(TEST.values)
+    np.testing.assert_allclose(pure.logit(codes), tables.logit(codes), atol=1e-9)
+    assert np.abs(pure.cells - tables.cells).max() > 0.1
+    for cells, mass in zip(pure.cells, weights, strict=True):
+        for axis in (0, 1):
+            margin = (cells * mass).reshape(GROUPS, GROUPS).sum(axis=axis)
+            assert np.abs(margin).max() < 1e-6
+
+
+def test_platt_stays_within_bounds_on_pure_noise() -> None:
+    random = np.random.default_rng(0)
+    edges = score_edges(0.0, 1.0)
+    for _ in range(20):
+        slope, intercept = platt(edges, *np.abs(random.normal(0, 50, (2, len(edges) + 1))))
+        assert 0.2 <= slope <= 5.0 and np.isfinite(intercept)
+    assert platt(edges, np.zeros(len(edges) + 1), np.ones(len(edges) + 1)) == (1.0, 0.0)
