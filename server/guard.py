@@ -27,6 +27,7 @@ TEXTS = {
         "请求未及时到达;请重新发送",
     ),
     413: ("H2411", "the request is too large; send fewer borrowers", "请求过大;请减少借款人数量"),
+    415: ("H2409", "send Content-Type: application/json", "请加上 Content-Type: application/json"),
     429: ("H4402", "too many requests at once; wait a second", "并发请求过多;请稍后重试"),
     500: ("H5402", "internal error; tell the operator the time", "内部错误;请将时间告知运维人员"),
 }

@@ -231,6 +231,9 @@ def _handle_errors(app: FastAPI, service: ScoringService) -> None:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             return JSONResponse({**body, "message": f"{body['message']}: JSON"}, 400)
+        if "json" not in request.headers.get("content-type", ""):
+            body = {**problem(415, language(request)), "field": "Content-Type"}
+            return JSONResponse(body, 415)
         path = ".".join(str(part) for part in first["loc"] if part != "body")
         body = {**body, "field": path[:200], "message": f"{body['message']}: {first['msg']}"}
         return JSONResponse(body, 422)

@@ -178,15 +178,18 @@ def _outside(feature: Feature, value: float, row: int) -> FieldError:
 
 
 def example_row(catalogue: FeatureCatalogue) -> dict[str, float | str]:
-    """Return one borrower near the middle of every feature's public domain."""
+    """Return a made-up borrower, towards the safe end of every feature's public domain."""
     row: dict[str, float | str] = {}
     for f in catalogue.features:
         if f.categories:
             row[f.name] = f.categories[0]
             continue
         low, high = f.range or (0.0, 1.0)
-        middle = (low + high) / 2
+        at = {1: 0.1, 0: 0.5, -1: 0.7}[f.direction]
         if f.scale == "log":
-            middle = math.sinh((math.asinh(low) + math.asinh(high)) / 2)
-        row[f.name] = min(max(float(f"{middle:.2g}"), low), high)
+            a, b = math.asinh(low), math.asinh(high)
+            value = math.sinh(a + at * (b - a))
+        else:
+            value = low + at * (high - low)
+        row[f.name] = min(max(float(f"{value:.2g}"), low), high)
     return row

@@ -117,9 +117,7 @@ def record_run(
         ) as run:
             mlflow.log_params({_key(k): str(v)[:6000] for k, v in params.items()})
             spent = {f"epsilon.{name}": value for name, value in (budgets or {}).items()}
-            mlflow.log_metrics({_key(k): float(v) for k, v in {**metrics, **spent}.items()})
-            for step, row in enumerate(curves):
-                mlflow.log_metrics({_key(f"curve.{k}"): float(v) for k, v in row.items()}, step)
+            _log_metrics(mlflow, run.info.run_id, {**metrics, **spent}, curves)
             for path, content in _files(card, artifacts or {}).items():
                 target = Path(folder, "run", path)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -177,6 +175,22 @@ def load_model(
         card=found.description or "",
         fingerprints={k.removeprefix(prefix): v for k, v in tags.items() if k.startswith(prefix)},
     )
+
+
+def _log_metrics(
+    mlflow: Any,
+    run_id: str,
+    figures: Mapping[str, float],
+    curves: Sequence[Mapping[str, float]],
+) -> None:
+    """Log figures and stepped curves, many to a transaction."""
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    metric = mlflow.entities.Metric
+    rows = [metric(_key(k), float(v), now, 0) for k, v in figures.items()]
+    for step, row in enumerate(curves):
+        rows += [metric(_key(f"curve.{k}"), float(v), now, step) for k, v in row.items()]
+    for start in range(0, len(rows), 1000):
+        mlflow.MlflowClient().log_batch(run_id, metrics=rows[start : start + 1000])
 
 
 def _download(mlflow: Any, uri: str, folder: str) -> tuple[bytes, ScoreScale | None]:

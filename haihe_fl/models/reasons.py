@@ -12,6 +12,20 @@ from haihe_fl.models.base import RiskModel, Term
 LEAST = 0.05
 """Points below which a term is no reason: it would print as a loss of 0.0 points."""
 
+UNITS = {
+    "%": ("%", "%"),
+    "CNY": (" CNY", " 元"),
+    "CNY 10k": (" x CNY 10k", " 万元"),
+    "days": (" days", " 天"),
+    "months": (" months", " 个月"),
+    "years": (" years", " 年"),
+    "times": (" times", " 倍"),
+    **dict.fromkeys(
+        ("cases", "certificates", "institutions", "patents", "penalties", "persons"), ("", "")
+    ),
+}
+"""How units read after a number; counted things are named by the feature's title."""
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -47,18 +61,21 @@ def show_value(feature: Feature, value: float) -> tuple[str, str]:
     Examples
     --------
     >>> show_value(Feature(name="age", range=(0, 80), unit="years"), 3.0)
-    ('3 years', '3 years')
+    ('3 years', '3 年')
+    >>> show_value(Feature(name="debt", range=(0, 2), unit="share"), 0.9218)
+    ('92.18%', '92.18%')
     >>> show_value(Feature(name="grade", kind="category", categories=("A", "B")), float("nan"))
     ('not given', '缺失')
     """
     if np.isnan(value):
         return "not given", "缺失"
     if feature.kind == "category" and feature.categories:
-        text = feature.categories[int(value)]
-    else:
-        gap = "" if feature.unit in ("", "%") else " "
-        text = f"{_amount(value)}{gap}{feature.unit}"
-    return text, text
+        return feature.categories[int(value)], feature.categories[int(value)]
+    if feature.unit == "share":
+        return f"{100 * value:.4g}%", f"{100 * value:.4g}%"
+    other = f" {feature.unit}" if feature.unit else ""
+    en, zh = UNITS.get(feature.unit, (other, other))
+    return f"{_amount(value)}{en}", f"{_amount(value)}{zh}"
 
 
 def _words(catalogue: FeatureCatalogue, term: Term, row: NDArray[np.float32]) -> tuple[str, str]:

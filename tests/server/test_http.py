@@ -141,6 +141,13 @@ def test_broken_json(client: Client, text: bytes) -> None:
     assert reply.json()["code"] in ("H2409", "H2407")
 
 
+def test_a_form_is_told_to_be_json(client: Client) -> None:
+    reply = client.post("/v1/score", content=json.dumps({"features": GOOD}))
+    told = reply.json()
+    assert (reply.status_code, told["field"]) == (415, "Content-Type")
+    assert "application/json" in told["message"]
+
+
 def test_large_bodies_are_refused(client: Client) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(3):
