@@ -21,9 +21,18 @@ from haihe_fl.evaluation.histogram import (
 )
 from haihe_fl.evaluation.metrics import Metrics
 from haihe_fl.models.base import RiskModel
-from haihe_fl.models.releases import Answer, PlannedRelease, ReleaseRequest, release_kind
+from haihe_fl.models.releases import (
+    Answer,
+    Part,
+    PlannedRelease,
+    ReleaseRequest,
+    release_kind,
+)
 
 KIND = "validation/score-histogram"
+CALIBRATION = "validation/calibration"
+"""The same counts over training rows, from which a model's slope and intercept are mended."""
+PARTS: dict[str, Part] = {KIND: "holdout", CALIBRATION: "train"}
 SCORE_EDGES: NDArray[np.float64] = np.linspace(-8.0, 4.4, 63)
 """Public inner edges in log-odds, .2 apart: PD .03 % to 98.8 %, 64 bins."""
 BINS = len(SCORE_EDGES) + 1
@@ -32,14 +41,23 @@ UNIT = 1 << 10
 MOST_BINS = 4096
 
 
+def planned_histogram(kind: str, noise_multiplier: float) -> PlannedRelease:
+    """Return a release of ``KIND`` or ``CALIBRATION`` as it stands in a schedule."""
+    return PlannedRelease(kind, kind, noise_multiplier, 2 * BINS, PARTS[kind])
+
+
 def planned_validation(noise_multiplier: float) -> PlannedRelease:
-    """Return the release as it stands in a schedule."""
-    return PlannedRelease(KIND, KIND, noise_multiplier, 2 * BINS, "holdout")
+    """Return the validation as it stands in a schedule."""
+    return planned_histogram(KIND, noise_multiplier)
 
 
 def validation_request(model: RiskModel, noise_multiplier: float) -> ReleaseRequest:
-    """Return the release with the model it is to score and the public edges."""
-    plan = planned_validation(noise_multiplier)
+    """Return the validation of a model."""
+    return score_request(planned_validation(noise_multiplier), model)
+
+
+def score_request(plan: PlannedRelease, model: RiskModel) -> ReleaseRequest:
+    """Return a planned release with the model it is to score and the public edges."""
     return ReleaseRequest(
         plan.name,
         plan.kind,
@@ -53,9 +71,10 @@ def validation_request(model: RiskModel, noise_multiplier: float) -> ReleaseRequ
     )
 
 
+@release_kind(CALIBRATION)
 @release_kind(KIND)
 def score_histogram(request: ReleaseRequest, cohort: Cohort, cache: dict[str, Any]) -> Answer:
-    """Count held-out borrowers by label and score bin: good counts, then bad counts, in ``UNIT``.
+    """Count borrowers by label and score bin: good counts, then bad counts, in ``UNIT``.
 
     A record moves exactly one count by ``UNIT``, whatever the model gives for it, so that is the
     sensitivity.
@@ -63,17 +82,17 @@ def score_histogram(request: ReleaseRequest, cohort: Cohort, cache: dict[str, An
     Raises
     ------
     PolicyError
-        H3190 if the request points at training rows.
+        H3190 if the request points at rows that are not of its kind.
     UserError
         H2190 if the edges are no grid.
     IntegrityError
         H5190 if the model was made for another catalogue; H5001 if it cannot be read.
     """
-    if request.part != "holdout":
+    if request.part != PARTS[request.kind]:
         raise PolicyError(
             "H3190",
-            en="validation reads held-out rows only; set part to holdout",
-            zh="验证只能读取留出样本；请将 part 设为 holdout",
+            en=f"{request.kind} reads {PARTS[request.kind]} rows only; set part accordingly",
+            zh=f"{request.kind} 只能读取 {PARTS[request.kind]} 样本；请相应设置 part",
         )
     edges = np.asarray(request.arrays["edges"], dtype=np.float64)
     if (

@@ -107,6 +107,15 @@ class NeuralModel(RiskModel):
         """Log-odds at the average borrower's inputs (``Encoder.reference``)."""
         return float(self._forward(self.encoder.reference[None])[0][0])
 
+    def recalibrated(self, slope: float, intercept: float) -> Self:
+        """Return the model whose log-odds are ``slope`` times these plus ``intercept``."""
+        *hidden, matrix, offset = self.weights
+        last = [
+            (slope * matrix).astype(np.float32),
+            (slope * offset + intercept).astype(np.float32),
+        ]
+        return type(self)(self.encoder, self.settings, [*hidden, *last])
+
     def terms(self) -> list[Term]:
         """Return one term a feature."""
         return [Term((j,)) for j in range(len(self.catalogue.features))]
