@@ -38,7 +38,13 @@ class Deployment:
     port: int
     flower_home: str
     app: str
-    institutions: list[str]
+    nodes: dict[str, str]
+    """Institution by Flower's node number."""
+
+    @property
+    def institutions(self) -> list[str]:
+        """Names of the institutions, sorted."""
+        return sorted(self.nodes.values())
 
     def save(self, folder: Path) -> None:
         """Write ``deployment.json``."""
@@ -88,6 +94,7 @@ class LocalConsortium:
         self.flower_home = folder / "flower"
         self.processes = ProcessGroup(folder / "logs", env={"FLWR_HOME": str(self.flower_home)})
         self.deployment: Deployment | None = None
+        self.nodes: dict[str, str] = {}
 
     def up(self, progress: Callable[[str], None] = lambda _: None) -> Deployment:
         """Start the SuperLink, register and start every node, and wait until all are online."""
@@ -111,7 +118,7 @@ class LocalConsortium:
             port=port,
             flower_home=str(self.flower_home),
             app=str(write_flower_app(self.folder / "app")),
-            institutions=sorted(self.node_folders),
+            nodes=self.nodes,
         )
         self.deployment.save(self.folder)
         return self.deployment
@@ -151,7 +158,12 @@ class LocalConsortium:
             lambda: agent.handle(NodeRequest(hello=Hello())).WhichOneof("body") == "status",
         )
         private, public = make_supernode_key(node)
-        self.flwr("supernode", "register", str(public), CONNECTION, "--name", name)
+        registered = json.loads(
+            self.flwr(
+                "supernode", "register", str(public), CONNECTION, "--name", name, "--format", "json"
+            )
+        )
+        self.nodes[str(registered["node-id"])] = name
         command = [_script("flower-supernode"), "--superlink", f"127.0.0.1:{port}"]
         command += ["--root-certificates", str(ca), "--auth-supernode-private-key", str(private)]
         command += ["--port", str(free_port())]
@@ -160,7 +172,7 @@ class LocalConsortium:
 
     def _wait_online(self, timeout_s: float = 60.0) -> None:
         def online() -> bool:
-            states = supernodes(self.flower_home)
+            states = supernodes(self.flower_home, self.nodes)
             return sum(state == "online" for state in states.values()) == len(self.node_folders)
 
         if not wait_until(online, timeout_s, pause_s=1.0):
@@ -176,10 +188,11 @@ class LocalConsortium:
         return run_flwr(self.flower_home, *arguments)
 
 
-def supernodes(flower_home: Path) -> dict[str, str]:
-    """Return the state of every registered SuperNode, by name."""
+def supernodes(flower_home: Path, nodes: dict[str, str]) -> dict[str, str]:
+    """Return the state of every SuperNode, by institution."""
     listing = json.loads(run_flwr(flower_home, "supernode", "list", CONNECTION, "--format", "json"))
-    return {node.get("name", str(i)): node["status"] for i, node in enumerate(listing["nodes"])}
+    states = {node["node-id"]: str(node["status"]) for node in listing["nodes"]}
+    return {name: states.get(number, "unknown") for number, name in nodes.items()}
 
 
 def submit(deployment: Deployment, job: Path) -> str:

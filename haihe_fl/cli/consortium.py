@@ -96,7 +96,7 @@ def status(work: WorkOption = None, json: JsonOption = False) -> None:
     from consortium.local import Deployment, supernodes
 
     running = Deployment.load(workspace(work).folder("deployment"))
-    nodes = supernodes(Path(running.flower_home))
+    nodes = supernodes(Path(running.flower_home), running.nodes)
     if json:
         show_json({"port": running.port, "pid": running.pid, "nodes": nodes})
         return
