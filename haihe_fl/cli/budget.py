@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import haihe_fl.privacy.gaussian as gaussian
 from haihe_fl.cli.console import (
     Column,
     JsonOption,
@@ -14,9 +13,10 @@ from haihe_fl.cli.console import (
 )
 from haihe_fl.errors import UserError
 from haihe_fl.i18n import tr
+from haihe_fl.privacy.gaussian import epsilon_for, mu_for
 
 HELP = tr("Privacy budget by institution.", "各机构的隐私预算。")
-GAUGE = 20
+GAUGE = 10
 
 
 def budget(work: WorkOption = None, json: JsonOption = False) -> None:
@@ -66,7 +66,7 @@ def budget(work: WorkOption = None, json: JsonOption = False) -> None:
             Column(tr("reserved", "预留"), right=True),
             Column(tr("left", "剩余"), right=True),
             Column(tr("cap", "上限"), right=True),
-            Column(tr("borrower at 2 institutions", "两家机构均有记录的借款人"), right=True),
+            Column(tr("borrower x2", "借款人 x2"), right=True),
         ],
         [
             (
@@ -83,9 +83,9 @@ def budget(work: WorkOption = None, json: JsonOption = False) -> None:
     )
     out.print(
         tr(
-            "Unit: one record; a borrower with records at several institutions pays for each. "
+            "Unit: one record; borrower x2 is a borrower with records at two institutions. "
             "Against: a curious centre and colluding institutions up to the run's tolerance.",
-            "单位:一条记录;在多家机构有记录的借款人按记录累计。"
+            "单位:一条记录;“借款人 x2”指在两家机构均有记录的借款人。"
             "防范对象:好奇的中心,以及不超过容忍数的合谋机构。",
         )
     )
@@ -94,7 +94,7 @@ def budget(work: WorkOption = None, json: JsonOption = False) -> None:
 def _borrower(epsilon: float, delta: float, records: int) -> float:
     if epsilon <= 0:
         return 0.0
-    return gaussian.epsilon_for(records * gaussian.mu_for(epsilon, delta), delta)
+    return epsilon_for(records * mu_for(epsilon, delta), delta)
 
 
 def _gauge(share: float) -> str:
