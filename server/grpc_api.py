@@ -153,7 +153,8 @@ class GrpcServer:
                 ("grpc.so_reuseport", 0),  # else two servers share a port without a word
             ],
         )
-        pb_grpc.add_ScoringServicer_to_server(ScoringServicer(service), self._server)
+        add: Any = pb_grpc.add_ScoringServicer_to_server  # generated without types
+        add(ScoringServicer(service), self._server)
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)

@@ -19,7 +19,7 @@ from server.records import FieldError
 from server.scoring import MAX_REASONS, Scored, ScoringService
 
 MAX_BODY = 4 * 2**20
-MAX_IN_FLIGHT = 64
+MAX_IN_FLIGHT = 32
 PATIENCE = 10.0
 Accepted = Annotated[str | None, Header(alias="Accept-Language", include_in_schema=False)]
 
