@@ -8,6 +8,7 @@ as a number.
 import hashlib
 import hmac
 import logging
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,25 +17,26 @@ from pathlib import Path
 import numpy as np
 
 import haihe_fl
+from clients.admission import check_plan, offer_message, offers_of
 from clients.policy import NodePolicy
-from clients.store import RunStore
+from clients.store import RunStore, already_answered, private_file
 from haihe_fl.data.cohort import Cohort
 from haihe_fl.errors import HaiheError, IntegrityError, PolicyError
 from haihe_fl.messages import node_pb2 as m
 from haihe_fl.messages.codec import from_tensor, from_tensors, to_tensor
 from haihe_fl.models.plan import LocalStep, ReleaseStep, TrainingPlan
 from haihe_fl.models.releases import ReleaseComputer, ReleaseRequest
-from haihe_fl.privacy.accountant import fits
 from haihe_fl.privacy.ledger import Ledger
 from haihe_fl.privacy.noise import NoiseSource, Quorum
 from haihe_fl.securesum.decisions import SQLiteDecisionLog
-from haihe_fl.securesum.keys import Identity, KeyOffer, PrivateKeys, make_offer
+from haihe_fl.securesum.keys import Identity, PrivateKeys, make_offer
 from haihe_fl.securesum.party import MaskingParty
 
 log = logging.getLogger(__name__)
 
-INTERNAL_ERROR = "H5306"
+MALFORMED, INTERNAL_ERROR = "H5303", "H5306"
 SOFTWARE = f"haihe-fl {haihe_fl.__version__}"
+_RUN = re.compile(r"[\w.-]{0,64}", re.ASCII)
 
 
 @dataclass
@@ -60,7 +62,7 @@ class NodeAgent:
     policy : NodePolicy
         The institution's own limits.
     folder : Path
-        Where ledger and store live.
+        Where ledger and store live; for this user's eyes only.
     noise : NoiseSource, optional
         For tests only: a seeded source makes every result reproducible and protects nobody.
     """
@@ -79,9 +81,9 @@ class NodeAgent:
         self.ca_pem = ca_pem
         self.policy = policy
         self.catalogue_fingerprint = catalogue_fingerprint
-        self.ledger = Ledger(folder / "ledger.db", identity.name, policy.cap)
+        self.ledger = Ledger(private_file(folder / "ledger.db"), identity.name, policy.cap)
         self._store = RunStore(folder / "store.db")
-        self._decisions = SQLiteDecisionLog(folder / "decisions.db")
+        self._decisions = SQLiteDecisionLog(private_file(folder / "decisions.db"))
         self._load = load
         self._cohort: Cohort | None = None
         self._noise = noise or NoiseSource()
@@ -98,33 +100,35 @@ class NodeAgent:
 
     def handle(self, request: m.NodeRequest) -> m.NodeReply:
         """Answer one request; never raises, and never says more than a number on failure."""
-        what = request.WhichOneof("body")
+        what, run = request.WhichOneof("body"), request.run
+        if not _RUN.fullmatch(run):
+            return m.NodeReply(refusal=m.Refusal(code=MALFORMED))
         with self._lock:
             try:
                 match what:
                     case "hello":
                         return m.NodeReply(status=self._status())
                     case "prepare":
-                        return self._prepare(request.run, request.prepare)
+                        return self._prepare(run, request.prepare)
                     case "roster":
-                        return self._roster(request.run, request.roster)
+                        return self._roster(run, request.roster)
                     case "release":
-                        return self._release(request.run, request.release)
+                        return self._release(run, request.release)
                     case "reveal_pairs":
-                        return self._reveal_pairs(request.run, request.reveal_pairs)
+                        return self._reveal_pairs(run, request.reveal_pairs)
                     case "reveal_shares":
-                        return self._reveal_shares(request.run, request.reveal_shares)
+                        return self._reveal_shares(run, request.reveal_shares)
                     case "local_training":
-                        return self._local_training(request.run, request.local_training)
+                        return self._local_training(run, request.local_training)
                     case "finish":
-                        return self._finish(request.run)
+                        return self._finish(run)
                     case _:
-                        code = "H5303"
+                        code = MALFORMED
             except HaiheError as error:
-                log.warning("refused %s of run %s: %s", what, request.run, error)
+                log.warning("refused %s of run %s: %s", what, run, error)
                 code = error.code
             except Exception:
-                log.exception("%s of run %s failed", what, request.run)
+                log.exception("%s of run %s failed", what, run)
                 code = INTERNAL_ERROR
         return m.NodeReply(refusal=m.Refusal(code=code))
 
@@ -154,75 +158,34 @@ class NodeAgent:
 
     def _prepare(self, run: str, request: m.Prepare) -> m.NodeReply:
         plan = TrainingPlan.from_bytes(request.plan)
-        self._check_plan(run, plan)
-        self._store.put(run, "plan", request.plan)
+        check_plan(plan, run, self.identity.name, self.catalogue_fingerprint, self.policy)
         if self._store.get(run, "finished") is not None:
             raise _no_run(run)
+        documents = {"plan": request.plan}
         offer = self._store.get(run, "offer")
         if offer is None:
             self.ledger.reserve(run, plan.events(), plan.model)
             made, keys = make_offer(self.identity, run)
-            self._store.put(run, "keys", keys.to_bytes())
-            offer = _offer_message(made).SerializeToString()
-            self._store.put(run, "offer", offer)
+            offer = offer_message(made).SerializeToString()
+            documents |= {"keys": keys.to_bytes(), "offer": offer}
+        self._store.put(run, documents)
         return m.NodeReply(key_offer=m.KeyOffer.FromString(offer))
-
-    def _check_plan(self, run: str, plan: TrainingPlan) -> None:
-        self.policy.check(plan)
-        if plan.run != run or self.identity.name not in plan.participants:
-            raise IntegrityError(
-                "H5307",
-                en=f"the plan is not for run {run} at {self.identity.name}; propose it again",
-                zh=f"该计划不属于 {self.identity.name} 的任务 {run};请重新提交",
-            )
-        if plan.catalogue_fingerprint != self.catalogue_fingerprint:
-            raise IntegrityError(
-                "H5308",
-                en="the plan uses another feature catalogue than this institution's mapping; "
-                "agree on one catalogue and version",
-                zh="计划使用的特征目录与本机构映射不一致;请统一特征目录及版本",
-            )
-        if not fits([plan.events().values()], plan.budget):
-            raise PolicyError(
-                "H3302",
-                en=f"the steps of run {run} cost more than its stated epsilon {plan.epsilon:g}; "
-                "plan it again",
-                zh=f"任务 {run} 各步骤的隐私开销超过其声明的 epsilon {plan.epsilon:g};请重新制定计划",
-            )
-        if plan.mode == "secure" and plan.local:
-            raise PolicyError(
-                "H3303",
-                en=f"run {run} is in mode secure, where no single institution's update may leave; "
-                "local training needs mode inspected",
-                zh=f"任务 {run} 为 secure 模式,不允许单个机构的更新外传;本地训练须使用 inspected 模式",
-            )
 
     def _roster(self, run: str, request: m.Roster) -> m.NodeReply:
         current = self._run(run)
-        party = self._join(run, current.plan, request)
-        self._store.put(run, "roster", request.SerializeToString(deterministic=True))
+        party = self._join(current.plan, request)
+        self._store.put(run, {"roster": request.SerializeToString(deterministic=True)})
         current.party = party
         return m.NodeReply(status=self._status())
 
-    def _join(self, run: str, plan: TrainingPlan, roster: m.Roster) -> MaskingParty:
+    def _join(self, plan: TrainingPlan, roster: m.Roster) -> MaskingParty:
         """Verify everybody's keys and take part with them; the quorum may not shrink."""
-        offers = [_offer_of(message) for message in roster.offers]
-        if not {offer.institution for offer in offers} <= set(plan.participants):
-            raise IntegrityError(
-                "H5309",
-                en=f"the roster of run {run} names strangers; start a new run",
-                zh=f"任务 {run} 的名册含有未知机构;请新建任务",
-            )
-        if len(offers) < plan.minimum:
-            raise PolicyError(
-                "H3304",
-                en=f"only {len(offers)} institutions take part in run {run}, {plan.minimum} must; "
-                "wait for more",
-                zh=f"任务 {run} 仅有 {len(offers)} 家机构参与,至少需要 {plan.minimum} 家;请等待更多机构",
-            )
-        keys = PrivateKeys.from_bytes(self._store.get(run, "keys") or b"")
+        offers = offers_of(roster, plan)
+        keys = PrivateKeys.from_bytes(self._store.get(plan.run, "keys") or b"")
         quorum = Quorum(len(offers), plan.minimum, plan.colluders)
-        return MaskingParty(self.identity, run, keys, offers, self.ca_pem, quorum, self._decisions)
+        return MaskingParty(
+            self.identity, plan.run, keys, offers, self.ca_pem, quorum, self._decisions
+        )
 
     def _run(self, run: str) -> _Run:
         """Return an open run, from memory or, after a restart, from the store."""
@@ -234,96 +197,93 @@ class NodeAgent:
             current = _Run(plan, ReleaseComputer(self.cohort, plan.holdout_share))
             roster = self._store.get(run, "roster")
             if roster is not None:
-                current.party = self._join(run, plan, m.Roster.FromString(roster))
+                current.party = self._join(plan, m.Roster.FromString(roster))
             self._runs[run] = current
         return self._runs[run]
 
-    def _party(self, run: str) -> tuple[TrainingPlan, ReleaseComputer, MaskingParty]:
-        current = self._run(run)
-        if current.party is None:
+    def _party(self, run: str) -> MaskingParty:
+        party = self._run(run).party
+        if party is None:
             raise _no_run(run)
-        return current.plan, current.computer, current.party
+        return party
 
     def _release(self, run: str, request: m.Release) -> m.NodeReply:
-        plan, computer, party = self._party(run)
-        step = plan.step(request.name)
-        asked = (
-            request.name,
-            request.kind,
-            request.noise_multiplier,
-            request.length,
-            request.part,
-        )
-        if not isinstance(step, ReleaseStep) or asked != (
-            step.name,
-            step.kind,
-            step.noise_multiplier,
-            step.length,
-            step.part,
+        party, current = self._party(run), self._run(run)
+        step = current.plan.step(request.name)
+        if not isinstance(step, ReleaseStep) or any(
+            getattr(request, name) != value for name, value in step
         ):
             raise _not_planned(run, request.name)
-        body = request.SerializeToString(deterministic=True)
-        event = plan.events()[step.name]
-        stored = self._store.recall(run, step.name, body)
-        if stored is None:
-            answer = computer.answer(
-                ReleaseRequest(*asked, arrays=from_tensors(request.arrays))  # type: ignore[arg-type]
-            )
-            sd = plan.quorum.share_sd(step.noise_multiplier, answer.sensitivity)
-            noisy = answer.vector + self._noise.rounded_gaussian(sd, step.length)
+
+        def answer() -> m.NodeReply:
+            asked = ReleaseRequest(**dict(step), arrays=from_tensors(request.arrays))
+            exact = current.computer.answer(asked)
+            sd = current.plan.quorum.share_sd(step.noise_multiplier, exact.sensitivity)
+            noisy = exact.vector + self._noise.rounded_gaussian(sd, step.length)
             upload = party.mask(step.name, noisy)
-            stored = m.NodeReply(
-                upload=m.Upload(
-                    release=step.name,
-                    vector=upload.vector.astype("<u8").tobytes(),
-                    shares=upload.shares,
-                )
-            ).SerializeToString()
-            self._store.remember(run, step.name, body, stored)
-        # Paid for before the first byte leaves; the same charge again costs nothing.
-        self.ledger.charge(run, step.name, event)
-        return m.NodeReply.FromString(stored)
+            vector = upload.vector.astype("<u8").tobytes()
+            return m.NodeReply(
+                upload=m.Upload(release=step.name, vector=vector, shares=upload.shares)
+            )
 
-    def _reveal_pairs(self, run: str, request: m.RevealPairs) -> m.NodeReply:
-        party = self._party(run)[2]
-        seeds = party.reveal_pairs(request.release, list(request.survivors))
-        return m.NodeReply(pair_seeds=m.PairSeeds(release=request.release, seeds=seeds))
-
-    def _reveal_shares(self, run: str, request: m.RevealShares) -> m.NodeReply:
-        party = self._party(run)[2]
-        shares = party.reveal_shares(
-            request.release, list(request.survivors), dict(request.ciphertexts)
-        )
-        return m.NodeReply(self_shares=m.SelfShares(release=request.release, shares=shares))
+        return self._once(current.plan, step, request, answer)
 
     def _local_training(self, run: str, request: m.LocalTraining) -> m.NodeReply:
         from haihe_fl.models.neural.session import train_round  # torch only where it is needed
 
         current = self._run(run)
-        plan, name = current.plan, f"local/{request.round:02d}"
-        step = plan.step(name)
-        if not isinstance(step, LocalStep) or plan.neural is None:
+        name, settings = f"local/{request.round:02d}", current.plan.neural
+        step = current.plan.step(name)
+        if (
+            not isinstance(step, LocalStep)
+            or settings is None
+            or request.proximal_mu != settings.proximal_mu
+        ):
             raise _not_planned(run, name)
-        body = request.SerializeToString(deterministic=True)
-        stored = self._store.recall(run, name, body)
-        if stored is None:
+
+        def answer() -> m.NodeReply:
             weights = train_round(
                 current.computer,
-                plan.neural,
+                settings.model_dump(mode="json"),
                 step.noise_multiplier,
                 [np.array(from_tensor(t)) for t in request.weights],
                 from_tensors(request.arrays),
-                proximal_mu=request.proximal_mu,
+                proximal_mu=settings.proximal_mu,
                 noise=self._noise,
             )
-            stored = m.NodeReply(
-                local_update=m.LocalUpdate(
-                    round=request.round, weights=[to_tensor(w) for w in weights]
-                )
-            ).SerializeToString()
-            self._store.remember(run, name, body, stored)
-        self.ledger.charge(run, name, plan.events()[name])
-        return m.NodeReply.FromString(stored)
+            update = m.LocalUpdate(round=request.round, weights=[to_tensor(w) for w in weights])
+            return m.NodeReply(local_update=update)
+
+        return self._once(current.plan, step, request, answer)
+
+    def _once(
+        self,
+        plan: TrainingPlan,
+        step: ReleaseStep | LocalStep,
+        request: m.Release | m.LocalTraining,
+        answer: Callable[[], m.NodeReply],
+    ) -> m.NodeReply:
+        """Answer a step of the plan: once with fresh noise, and ever after with that reply."""
+        body = request.SerializeToString(deterministic=True)
+        reply = self._store.recall(plan.run, step.name, body)
+        if reply is None:
+            if self.ledger.paid(plan.run, step.name):  # the store was lost: not twice for one price
+                raise already_answered(plan.run, step.name)
+            reply = answer().SerializeToString()
+            self._store.remember(plan.run, step.name, body, reply)
+        # Paid for before the first byte leaves; the same charge again costs nothing.
+        self.ledger.charge(plan.run, step.name, plan.events()[step.name])
+        return m.NodeReply.FromString(reply)
+
+    def _reveal_pairs(self, run: str, request: m.RevealPairs) -> m.NodeReply:
+        seeds = self._party(run).reveal_pairs(request.release, list(request.survivors))
+        return m.NodeReply(pair_seeds=m.PairSeeds(release=request.release, seeds=seeds))
+
+    def _reveal_shares(self, run: str, request: m.RevealShares) -> m.NodeReply:
+        shares = self._party(run).reveal_shares(
+            request.release, list(request.survivors), dict(request.ciphertexts)
+        )
+        return m.NodeReply(self_shares=m.SelfShares(release=request.release, shares=shares))
 
     def _finish(self, run: str) -> m.NodeReply:
         if self._store.get(run, "plan") is None:
@@ -332,28 +292,6 @@ class NodeAgent:
         self._store.forget(run)
         self._runs.pop(run, None)
         return m.NodeReply(status=self._status())
-
-
-def _offer_message(offer: KeyOffer) -> m.KeyOffer:
-    return m.KeyOffer(
-        institution=offer.institution,
-        run=offer.run,
-        mask_key=offer.mask_key,
-        share_key=offer.share_key,
-        certificate=offer.certificate,
-        signature=offer.signature,
-    )
-
-
-def _offer_of(message: m.KeyOffer) -> KeyOffer:
-    return KeyOffer(
-        institution=message.institution,
-        run=message.run,
-        mask_key=message.mask_key,
-        share_key=message.share_key,
-        certificate=message.certificate,
-        signature=message.signature,
-    )
 
 
 def _no_run(run: str) -> IntegrityError:

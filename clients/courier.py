@@ -6,6 +6,7 @@ institution's own node agent over a Unix-domain socket and carries the reply bac
 neither torch nor pandas, which keeps a process start under a second.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
@@ -13,10 +14,11 @@ import grpc
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from google.protobuf.message import DecodeError
 
 from haihe_fl.messages.codec import from_tensor, to_tensor
-from haihe_fl.messages.node_pb2 import LocalTraining, NodeReply, NodeRequest, Refusal
+from haihe_fl.messages.node_pb2 import NodeReply, NodeRequest, Refusal
+
+log = logging.getLogger(__name__)
 
 BODY = "haihe"
 HANDLE = "/haihe.v1.NodeAgent/Handle"
@@ -61,6 +63,10 @@ def _agent_of(context: Context) -> Agent:
     return RemoteAgent(str(context.node_config["agent"]))
 
 
+Reader = Callable[[Message], NodeRequest]
+Writer = Callable[[Message, NodeReply], RecordDict]
+
+
 def build_app(connect: Callable[[Context], Agent] = _agent_of) -> ClientApp:
     """Return the ClientApp, with the way in which it finds its agent."""
     app = ClientApp()
@@ -68,46 +74,68 @@ def build_app(connect: Callable[[Context], Agent] = _agent_of) -> ClientApp:
     @app.query()
     def query(message: Message, context: Context) -> Message:
         """Carry an opaque request of the closed list (``haihe_fl/messages``)."""
-        record = message.content.config_records.get(BODY)
-        body = record.get(BODY) if record is not None else None
-        try:
-            request = NodeRequest.FromString(body) if isinstance(body, bytes) else None
-        except DecodeError:
-            request = None
-        if request is None or request.WhichOneof("body") in (None, "local_training"):
-            reply = NodeReply(refusal=Refusal(code=MALFORMED))
-        else:
-            reply = connect(context).handle(request)
-        return Message(
-            RecordDict({BODY: ConfigRecord({BODY: reply.SerializeToString()})}), reply_to=message
-        )
+        return _carry(message, context, connect, _read_opaque, _write_opaque)
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
         """Carry a round of local training in the records that Flower's FedAvg speaks."""
-        config = message.content["config"]
-        body = config[BODY]
-        request = NodeRequest.FromString(body if isinstance(body, bytes) else b"")
-        arrays = message.content["arrays"]
-        request.local_training.MergeFrom(
-            LocalTraining(
-                round=int(config["server-round"]),
-                weights=[to_tensor(a.numpy()) for a in arrays.values()],
-                proximal_mu=float(config.get("proximal-mu", 0.0)),
-            )
-        )
-        reply = connect(context).handle(request)
-        content = RecordDict()
-        if reply.WhichOneof("body") == "local_update":
-            weights = [Array(np.array(from_tensor(t))) for t in reply.local_update.weights]
-            content["arrays"] = ArrayRecord(dict(zip(arrays, weights, strict=True)))
-            # Every institution weighs the same: a row count is a private fact.
-            content["metrics"] = MetricRecord({"num-examples": 1})
-        else:
-            content[BODY] = ConfigRecord({BODY: reply.SerializeToString()})
-        return Message(content, reply_to=message)
+        return _carry(message, context, connect, _read_training, _write_training)
 
     return app
+
+
+def _carry(
+    message: Message,
+    context: Context,
+    connect: Callable[[Context], Agent],
+    read: Reader,
+    write: Writer,
+) -> Message:
+    """Carry a message to the agent and its reply back; a fault here leaves as a number too.
+
+    Flower would send the text of an exception to the server's log.
+    """
+    try:
+        content = write(message, connect(context).handle(read(message)))
+    except Exception:
+        log.exception("a message could not be carried")
+        content = _write_opaque(message, NodeReply(refusal=Refusal(code=MALFORMED)))
+    return Message(content, reply_to=message)
+
+
+def _read_opaque(message: Message) -> NodeRequest:
+    request = NodeRequest.FromString(bytes(message.content.config_records[BODY][BODY]))
+    if request.WhichOneof("body") == "local_training":
+        raise ValueError("local training travels as Flower's records")
+    return request
+
+
+def _write_opaque(message: Message, reply: NodeReply) -> RecordDict:
+    return RecordDict({BODY: ConfigRecord({BODY: reply.SerializeToString()})})
+
+
+def _read_training(message: Message) -> NodeRequest:
+    config = message.content.config_records["config"]
+    request = NodeRequest.FromString(bytes(config[BODY]))
+    request.local_training.round = int(config["server-round"])
+    request.local_training.proximal_mu = float(config["proximal-mu"])
+    arrays = message.content.array_records["arrays"].values()
+    request.local_training.weights.extend(to_tensor(array.numpy()) for array in arrays)
+    return request
+
+
+def _write_training(message: Message, reply: NodeReply) -> RecordDict:
+    if reply.WhichOneof("body") != "local_update":
+        return _write_opaque(message, reply)
+    names = message.content.array_records["arrays"]
+    weights = [Array(np.array(from_tensor(t))) for t in reply.local_update.weights]
+    return RecordDict(
+        {
+            "arrays": ArrayRecord(dict(zip(names, weights, strict=True))),
+            # Every institution weighs the same: a row count is a private fact.
+            "metrics": MetricRecord({"num-examples": 1}),
+        }
+    )
 
 
 app = build_app()

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from clients.agent import NodeAgent
 from clients.policy import NodePolicy, load_policy
@@ -52,7 +52,7 @@ def prepare_node(
     config: NodeConfig | None = None,
 ) -> Path:
     """Write a node's folder; an identity that is there already stays."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not (folder / "identity.pem").exists():
         identity.save(folder)
     (folder / "ca.pem").write_bytes(ca_pem)
@@ -79,7 +79,7 @@ def open_node(folder: Path) -> NodeAgent:
     path = folder / "node.yaml"
     try:
         config = NodeConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
+    except (OSError, yaml.YAMLError, ValueError) as error:
         raise UserError(
             "H2303",
             en=f"{path} must name data and mapping: {error}",
@@ -90,14 +90,15 @@ def open_node(folder: Path) -> NodeAgent:
     if config.institution is not None:
         cohort = cohort.take(cohort.institution == config.institution)
     seed = os.environ.get(UNSAFE_SEED)
+    identity = Identity.load(folder)
     return NodeAgent(
-        Identity.load(folder),
+        identity,
         (folder / "ca.pem").read_bytes(),
         lambda: cohort,
         cohort.catalogue.fingerprint,
         load_policy(folder / "policy.yaml"),
         folder,
-        noise=None if seed is None else fixed_noise(seed, Identity.load(folder).name),
+        noise=None if seed is None else fixed_noise(seed, identity.name),
     )
 
 

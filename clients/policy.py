@@ -77,7 +77,7 @@ def load_policy(path: Path) -> NodePolicy:
     """
     try:
         return NodePolicy.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except (OSError, yaml.YAMLError, ValidationError) as error:
+    except (OSError, yaml.YAMLError, ValueError) as error:
         detail = error.errors()[0] if isinstance(error, ValidationError) else {"msg": str(error)}
         where = ".".join(map(str, detail.get("loc", ()))) or "file"
         raise UserError(

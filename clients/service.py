@@ -6,6 +6,7 @@ until it is told to stop.
 
 import argparse
 import logging
+import os
 import signal
 import threading
 from concurrent import futures
@@ -39,9 +40,12 @@ def serve_agent(agent: NodeAgent, socket: Path) -> grpc.Server:
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(service, {method: handler}),)
     )
-    server.add_insecure_port(f"unix:{socket}")
+    mask = os.umask(0o177)  # from its first moment on the socket is this user's alone
+    try:
+        server.add_insecure_port(f"unix:{socket}")
+    finally:
+        os.umask(mask)
     server.start()
-    socket.chmod(0o600)
     return server
 
 
@@ -51,13 +55,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    server = serve_agent(open_node(folder), socket_path(folder))
+    agent = open_node(folder)
+    server = serve_agent(agent, socket_path(folder))
     logging.getLogger(__name__).info("serving %s", socket_path(folder))
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     stop.wait()
     server.stop(grace=2).wait()
+    agent.close()
 
 
 if __name__ == "__main__":

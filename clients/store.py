@@ -7,6 +7,8 @@ is refused. That is what keeps a retried release from leaving twice with fresh n
 import hashlib
 import os
 import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from haihe_fl.errors import IntegrityError
@@ -22,6 +24,13 @@ CREATE TABLE IF NOT EXISTS replies (
 """
 
 
+def private_file(path: Path) -> Path:
+    """Make a file that only its owner may read, if there is none; SQLite keeps the mode."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    return path
+
+
 class RunStore:
     """Documents of a run (plan, keys, roster) and replies already given.
 
@@ -32,24 +41,33 @@ class RunStore:
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._db = sqlite3.connect(
+            private_file(path), check_same_thread=False, isolation_level=None
+        )
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA secure_delete = ON")  # a finished run's keys leave no trace
         self._db.executescript(_SCHEMA)
 
-    def put(self, run: str, name: str, body: bytes) -> None:
-        """Keep a document; the same again is no change, another is refused with H5304."""
-        kept = self.get(run, name)
-        if kept is None:
-            self._db.execute("INSERT INTO documents VALUES (?, ?, ?)", (run, name, body))
-        elif kept != body:
-            raise IntegrityError(
-                "H5304",
-                en=f"run {run} already has another {name}; start a new run",
-                zh=f"任务 {run} 已有不同的 {name};请新建任务",
-            )
+    def put(self, run: str, documents: Mapping[str, bytes]) -> None:
+        """Keep documents by name, all or none; the same again changes nothing.
+
+        Raises
+        ------
+        IntegrityError
+            H5304 if another document has one of the names.
+        """
+        with self._transaction():
+            for name, body in documents.items():
+                kept = self.get(run, name)
+                if kept is None:
+                    self._db.execute("INSERT INTO documents VALUES (?, ?, ?)", (run, name, body))
+                elif kept != body:
+                    raise IntegrityError(
+                        "H5304",
+                        en=f"run {run} already has another {name}; start a new run",
+                        zh=f"任务 {run} 已有不同的 {name};请新建任务",
+                    )
 
     def get(self, run: str, name: str) -> bytes | None:
         """Return a document, or None."""
@@ -72,11 +90,7 @@ class RunStore:
         if row is None:
             return None
         if row[0] != hashlib.sha256(request).hexdigest():
-            raise IntegrityError(
-                "H5305",
-                en=f"{name} of run {run} was answered before for another request; start a new run",
-                zh=f"任务 {run} 的 {name} 已对另一请求作出应答;请新建任务",
-            )
+            raise already_answered(run, name)
         return bytes(row[1])
 
     def remember(self, run: str, name: str, request: bytes, reply: bytes) -> None:
@@ -86,10 +100,31 @@ class RunStore:
 
     def forget(self, run: str) -> None:
         """Drop a finished run's keys and replies; its name stays taken."""
-        self._db.execute("DELETE FROM replies WHERE run = ?", (run,))
-        self._db.execute("DELETE FROM documents WHERE run = ? AND name != 'plan'", (run,))
-        self.put(run, "finished", b"")
+        with self._transaction():
+            self._db.execute("DELETE FROM replies WHERE run = ?", (run,))
+            self._db.execute("DELETE FROM documents WHERE run = ? AND name != 'plan'", (run,))
+            self._db.execute("INSERT INTO documents VALUES (?, 'finished', x'')", (run,))
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+
+def already_answered(run: str, name: str) -> IntegrityError:
+    """Return the error of a step that was answered before, otherwise."""
+    return IntegrityError(
+        "H5305",
+        en=f"{name} of run {run} was answered before for another request; start a new run",
+        zh=f"任务 {run} 的 {name} 已对另一请求作出应答;请新建任务",
+    )

@@ -1,5 +1,6 @@
 """One question to many institutions over Flower's grid, with an end to every wait."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from haihe_fl.messages.node_pb2 import Hello, NodeReply, NodeRequest, Status
 
 BODY = "haihe"
 """Name of the one record, and of its one entry, that a message carries."""
+_NUMBER = re.compile(r"H[2-5][0-9]{3}")
 
 
 @dataclass
@@ -71,34 +73,47 @@ class Exchange:
                 found.setdefault(status.institution, []).append((self.nodes[name], status))
         unique = {name: nodes[0] for name, nodes in found.items() if len(nodes) == 1}
         self.nodes = {name: node_id for name, (node_id, _) in unique.items()}
+        for counted in (self.bytes_down, self.bytes_up):  # from now on by institution
+            first = dict(counted)
+            counted.clear()
+            counted |= {name: first[f"node {node_id}"] for name, node_id in self.nodes.items()}
         return {name: status for name, (_, status) in sorted(unique.items())}
 
-    def ask(self, requests: Mapping[str, NodeRequest]) -> Replies:
-        """Send each institution its request and gather the answers until the deadline."""
-        contents: dict[str, RecordDict] = {}
-        for name, request in requests.items():
-            body = request.SerializeToString(deterministic=True)
-            self.bytes_down[name] = self.bytes_down.get(name, 0) + len(body)
-            contents[name] = RecordDict({BODY: ConfigRecord({BODY: body})})
+    def ask(self, requests: Mapping[str, NodeRequest], patience_s: float | None = None) -> Replies:
+        """Send each institution its request and gather the answers until the deadline.
+
+        Parameters
+        ----------
+        patience_s : float, optional
+            A wait shorter than the deadline; the requests stay under way until the deadline.
+        """
+        contents = {
+            name: RecordDict(
+                {BODY: ConfigRecord({BODY: request.SerializeToString(deterministic=True)})}
+            )
+            for name, request in requests.items()
+        }
         replies = Replies()
-        for name, message in self.send(contents, MessageType.QUERY).items():
+        for name, message in self.send(contents, MessageType.QUERY, patience_s).items():
             if message is None:
                 replies.silent.append(name)
                 continue
-            reply = _parse(message)
-            if reply is None:
-                replies.refused[name] = "H5302"
-            elif reply.WhichOneof("body") == "refusal":
-                replies.refused[name] = reply.refusal.code
+            reply = parse_reply(message)
+            if reply.WhichOneof("body") in (None, "refusal"):
+                replies.refused[name] = error_number(reply)
             else:
-                self.bytes_up[name] = self.bytes_up.get(name, 0) + reply.ByteSize()
                 replies.answers[name] = reply
         return replies
 
     def send(
-        self, contents: Mapping[str, RecordDict], message_type: str
+        self,
+        contents: Mapping[str, RecordDict],
+        message_type: str,
+        patience_s: float | None = None,
     ) -> dict[str, Message | None]:
         """Send one message to each institution; None stands for no answer in time."""
+        for name, content in contents.items():
+            _count(self.bytes_down, name, content)
         messages = [
             self.grid.create_message(
                 content=content,
@@ -115,28 +130,37 @@ class Exchange:
             if message_id
         }
         received: dict[str, Message | None] = dict.fromkeys(contents)
-        end = time.monotonic() + self.deadline_s
+        end = time.monotonic() + min(self.deadline_s, patience_s or self.deadline_s)
         while waiting:
             for message in self.grid.pull_messages(list(waiting)):
                 # The source of an error reply is not always the node: go by our own map.
                 name = waiting.pop(message.metadata.reply_to_message_id, None)
                 if name is not None and not message.has_error():
                     received[name] = message
+                    _count(self.bytes_up, name, message.content)
             if not waiting or time.monotonic() >= end:
                 break
             time.sleep(self.poll_s)
         return received
 
 
-def _parse(message: Message) -> NodeReply | None:
+def parse_reply(message: Message) -> NodeReply:
+    """Return what a message carries; an empty reply if that is nothing of the closed list."""
     record = message.content.config_records.get(BODY)
     body = record.get(BODY) if record is not None else None
-    if not isinstance(body, bytes):
-        return None
     try:
-        return NodeReply.FromString(body)
+        return NodeReply.FromString(body) if isinstance(body, bytes) else NodeReply()
     except DecodeError:
-        return None
+        return NodeReply()
+
+
+def error_number(reply: NodeReply) -> str:
+    """Return the number of a refusal; H5302 stands for anything that is no error number."""
+    return reply.refusal.code if _NUMBER.fullmatch(reply.refusal.code) else "H5302"
+
+
+def _count(counted: dict[str, int], name: str, content: RecordDict) -> None:
+    counted[name] = counted.get(name, 0) + sum(r.count_bytes() for r in content.values())
 
 
 Progress = Callable[[str, int, int], None]

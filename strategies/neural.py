@@ -3,17 +3,25 @@
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.app import (
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    Message,
+    MessageType,
+    MetricRecord,
+    RecordDict,
+)
 from flwr.serverapp.strategy import FedAvg, FedProx
 
-from haihe_fl.errors import NetworkError
+from haihe_fl.errors import IntegrityError, NetworkError
 from haihe_fl.messages.codec import to_tensor
-from haihe_fl.messages.node_pb2 import LocalTraining, NodeReply, NodeRequest
+from haihe_fl.messages.node_pb2 import LocalTraining, NodeRequest
 from haihe_fl.models.neural import NeuralModel, average_weights
 from haihe_fl.models.neural.preparation import QuantileTrainer
-from haihe_fl.models.neural.settings import Weights
+from haihe_fl.models.neural.settings import Weights, check_weights
 from haihe_fl.models.releases import Trainer
-from strategies.exchange import BODY, Progress
+from strategies.exchange import BODY, Progress, error_number, parse_reply
 from strategies.secure_sum import SecureSumSession
 
 
@@ -44,7 +52,7 @@ def local_rounds(progress: Progress) -> Callable[[SecureSumSession, Trainer], Ne
                 {n: RecordDict({"arrays": arrays, "config": config}) for n in sums.members},
                 MessageType.TRAIN,
             )
-            accepted = _screen(replies, weights, sums)
+            accepted = _screen(replies, arrays, sums)
             if len(accepted) < plan.minimum:
                 raise NetworkError(
                     "H4202",
@@ -66,25 +74,36 @@ def local_rounds(progress: Progress) -> Callable[[SecureSumSession, Trainer], Ne
 
 
 def _screen(
-    replies: Mapping[str, Message | None], weights: Weights, sums: SecureSumSession
+    replies: Mapping[str, Message | None], sent: ArrayRecord, sums: SecureSumSession
 ) -> list[Message]:
-    """Keep updates of the right shapes that are finite; the rest go into quarantine."""
+    """Keep updates that fit what was sent; the rest go into quarantine."""
     accepted = []
     for name, message in replies.items():
         if message is None:
             sums.out[name] = "no answer"
-            continue
-        record = message.content.array_records.get("arrays")
-        if record is None:
-            refusal = message.content.config_records.get(BODY)
-            reply = NodeReply.FromString(bytes(refusal[BODY])) if refusal else NodeReply()
-            sums.out[name] = reply.refusal.code or "H5302"
-            continue
-        update = [a.numpy() for a in record.values()]
-        if [u.shape for u in update] != [w.shape for w in weights] or not all(
-            np.isfinite(u).all() for u in update
-        ):
+        elif "arrays" not in message.content.array_records:
+            sums.out[name] = error_number(parse_reply(message))
+        elif not _fits(message.content, sent):
             sums.out[name] = "H5312"
-            continue
-        accepted.append(message)
+        else:
+            arrays = message.content.array_records["arrays"]
+            # Equal weights are the centre's doing, whatever a node would like to weigh.
+            message.content = RecordDict(
+                {"arrays": arrays, "metrics": MetricRecord({"num-examples": 1})}
+            )
+            accepted.append(message)
     return accepted
+
+
+def _fits(content: RecordDict, sent: ArrayRecord) -> bool:
+    """Return whether an update has the names, shapes and type sent, and finite entries."""
+    update = content.array_records["arrays"]
+    weighed = content.metric_records.get("metrics", MetricRecord()).get("num-examples")
+    if list(update) != list(sent) or weighed != 1:
+        return False
+    try:
+        weights = [array.numpy() for array in update.values()]
+        check_weights(weights, [array.numpy().shape for array in sent.values()])
+    except (IntegrityError, ValueError, TypeError, OSError, EOFError):
+        return False
+    return all(w.dtype == np.float32 for w in weights)

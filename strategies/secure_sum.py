@@ -11,12 +11,14 @@ from haihe_fl.messages.codec import to_tensor
 from haihe_fl.models.plan import TrainingPlan
 from haihe_fl.models.releases import ReleaseRequest
 from haihe_fl.privacy.noise import Quorum
-from haihe_fl.securesum.coordinator import Revealed, SecureSum, collect
+from haihe_fl.securesum.coordinator import Revealed, SecureSum, collect, well_formed
 from haihe_fl.securesum.party import Upload
 from strategies.exchange import Exchange, Replies
 
 PATIENCE = 2
 """An institution that stays silent so many times in a row is not asked again in this run."""
+FAREWELL_S = 5.0
+"""Longest wait for those who are told of the end but were out of the run before."""
 
 
 @dataclass
@@ -97,6 +99,8 @@ class SecureSumSession:
             for name, reply in replies.answers.items()
             if reply.upload.release == request.name and len(reply.upload.vector) % 8 == 0
         }
+        uploads = {n: u for n, u in uploads.items() if well_formed(u, self.roster, request.length)}
+        self.out |= {name: "H5302" for name in replies.answers if name not in uploads}
         self._note(members, uploads, replies)
 
         def ask_pairs(survivors: list[str], missing: list[str]) -> Revealed:
@@ -127,14 +131,28 @@ class SecureSumSession:
         )
 
     def close(self) -> dict[str, m.Status]:
-        """End the run at every institution; returns their last status."""
-        replies = self._ask({n: m.NodeRequest(finish=m.Finish()) for n in self.roster})
+        """End the run at every institution; returns the members' last status.
+
+        Whoever has dropped out is told too: an institution gives back what it reserved and did
+        not spend only when it learns that the run is over.
+        """
+        replies = self._finish(self.members, None)
+        self._finish([n for n in self.plan.participants if n not in self.members], FAREWELL_S)
         return {name: reply.status for name, reply in sorted(replies.answers.items())}
 
-    def _ask(self, requests: Mapping[str, m.NodeRequest]) -> Replies:
+    def abort(self) -> None:
+        """End the run at every institution, without waiting for the silent."""
+        self._finish(self.plan.participants, FAREWELL_S)
+
+    def _finish(self, names: Sequence[str], patience_s: float | None) -> Replies:
+        return self._ask({n: m.NodeRequest(finish=m.Finish()) for n in names}, patience_s)
+
+    def _ask(
+        self, requests: Mapping[str, m.NodeRequest], patience_s: float | None = None
+    ) -> Replies:
         for request in requests.values():
             request.run = self.plan.run
-        return self.exchange.ask(requests)
+        return self.exchange.ask(requests, patience_s)
 
     def _note(self, asked: Sequence[str], answered: Mapping[str, Upload], replies: Replies) -> None:
         self.out |= replies.refused

@@ -1,5 +1,6 @@
 """Federated training as a Flower ServerApp runs it: release after release, then validation."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -33,7 +34,7 @@ def train(
     progress: Progress,
     local: Averaging | None = None,
 ) -> Outcome:
-    """Drive a trainer to its model.
+    """Drive a trainer to its model; a run that fails is ended at the institutions too.
 
     Parameters
     ----------
@@ -46,6 +47,17 @@ def train(
     local : callable, optional
         Rounds of local training after the sums.
     """
+    try:
+        return _train(sums, trainer, progress, local)
+    except Exception:
+        with contextlib.suppress(Exception):  # the first error is the one to tell
+            sums.abort()
+        raise
+
+
+def _train(
+    sums: SecureSumSession, trainer: Trainer, progress: Progress, local: Averaging | None
+) -> Outcome:
     plan = sums.plan
     total = len(plan.releases) + len(plan.local)
     sums.open()

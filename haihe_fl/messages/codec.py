@@ -1,5 +1,6 @@
 """Arrays to messages and back, with nothing in between that could run code."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 from haihe_fl.errors import IntegrityError
 from haihe_fl.messages.node_pb2 import Tensor
 
-DTYPES = frozenset({"bool", "uint8", "int8", "int32", "int64", "uint64", "float32", "float64"})
+DTYPES = frozenset({"uint8", "int8", "int32", "int64", "uint64", "float32", "float64"})
+MOST_DIMENSIONS = 8
 
 
 def to_tensor(array: NDArray[Any]) -> Tensor:
@@ -28,8 +30,12 @@ def from_tensor(tensor: Tensor) -> NDArray[Any]:
     IntegrityError
         H5301 if the dtype is unknown or the bytes do not fill the shape.
     """
-    size = int(np.prod(tensor.shape, dtype=np.int64)) if tensor.shape else 1
-    if tensor.dtype not in DTYPES or size * np.dtype(tensor.dtype).itemsize != len(tensor.data):
+    shape = tuple(tensor.shape)
+    if (
+        tensor.dtype not in DTYPES
+        or len(shape) > MOST_DIMENSIONS
+        or math.prod(shape) * np.dtype(tensor.dtype).itemsize != len(tensor.data)
+    ):
         raise IntegrityError(
             "H5301",
             en="a message holds an array whose type or shape does not fit its bytes; "
@@ -37,7 +43,7 @@ def from_tensor(tensor: Tensor) -> NDArray[Any]:
             zh="消息中的数组类型或形状与其字节不符;请确认双方软件版本一致",
         )
     flat: NDArray[Any] = np.frombuffer(tensor.data, dtype=np.dtype(tensor.dtype).newbyteorder("<"))
-    return flat.reshape(tuple(tensor.shape))
+    return flat.reshape(shape)
 
 
 def from_tensors(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:

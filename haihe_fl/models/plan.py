@@ -1,17 +1,20 @@
 """The plan of a run: all that it will ask and spend, agreed before it starts."""
 
 import hashlib
-from typing import Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from haihe_fl.errors import IntegrityError
+from haihe_fl.models.neural.settings import NeuralSettings
 from haihe_fl.models.releases import PlannedRelease
 from haihe_fl.privacy.events import Event, GaussianEvent, SampledGaussianEvent
 from haihe_fl.privacy.gaussian import Budget
 from haihe_fl.privacy.noise import Quorum
 
 Mode = Literal["secure", "inspected"]
+NoiseMultiplier = Annotated[float, Field(ge=1e-3, le=1e9)]
+Name = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class _Frozen(BaseModel):
@@ -21,9 +24,9 @@ class _Frozen(BaseModel):
 class ReleaseStep(_Frozen):
     """One secure sum of the plan; see ``PlannedRelease``."""
 
-    name: str
-    kind: str
-    noise_multiplier: float = Field(gt=0)
+    name: Name
+    kind: Name
+    noise_multiplier: NoiseMultiplier
     length: int = Field(gt=0, le=10_000_000)
     part: Literal["train", "holdout"] = "train"
 
@@ -31,8 +34,8 @@ class ReleaseStep(_Frozen):
 class LocalStep(_Frozen):
     """One round of local DP-SGD: the institution adds the whole noise itself."""
 
-    name: str
-    noise_multiplier: float = Field(gt=0)
+    name: Name
+    noise_multiplier: NoiseMultiplier
     sample_rate: float = Field(gt=0, le=1)
     steps: int = Field(gt=0)
 
@@ -47,24 +50,25 @@ class TrainingPlan(_Frozen):
         the full noise and its updates are visible to the centre.
     releases, local : tuple
         Every step that reads rows, in order, with its noise. Anything else is refused.
-    neural : dict
-        Settings of local training, for the neural family.
+    neural : NeuralSettings
+        Settings of local training, for the neural family. The local steps say the same of
+        noise, rate and number as what will be trained: they are what is charged.
     """
 
-    run: str
-    model: str
+    run: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    model: Name
     family: Literal["additive", "neural"]
     mode: Mode
     catalogue_fingerprint: str
-    participants: tuple[str, ...]
+    participants: tuple[Name, ...] = Field(max_length=10_000)
     minimum: int
     colluders: int
     epsilon: float = Field(gt=0)
     delta: float = Field(gt=0, lt=1)
     holdout_share: float = Field(ge=0, lt=1)
-    releases: tuple[ReleaseStep, ...]
+    releases: tuple[ReleaseStep, ...] = Field(max_length=10_000)
     local: tuple[LocalStep, ...] = ()
-    neural: dict[str, Any] | None = None
+    neural: NeuralSettings | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -73,7 +77,27 @@ class TrainingPlan(_Frozen):
             raise ValueError("two steps of the plan have the same name")
         if tuple(sorted(set(self.participants))) != self.participants:
             raise ValueError("participants must be sorted and distinct")
+        if (self.neural is not None) != (self.family == "neural"):
+            raise ValueError("settings of local training go with the neural family, and no other")
+        if self.local != self._trained():
+            raise ValueError("the local steps are not those that the settings train")
+        _ = self.quorum  # refuses numbers that make no quorum
         return self
+
+    def _trained(self) -> tuple[LocalStep, ...]:
+        """Return the steps that the settings train, all with the first step's noise."""
+        if self.neural is None or not self.local:
+            return ()
+        first, settings = self.local[0], self.neural
+        return tuple(
+            LocalStep(
+                name=f"local/{number:02d}",
+                noise_multiplier=first.noise_multiplier,
+                sample_rate=settings.sample_rate,
+                steps=settings.local_steps,
+            )
+            for number in range(1, settings.rounds + 1)
+        )
 
     @property
     def quorum(self) -> Quorum:

@@ -203,6 +203,10 @@ class Ledger:
             self._append("charge", run, release, self._state.models[run], event)
             return True
 
+    def paid(self, run: str, release: str) -> bool:
+        """Return whether a release is charged already."""
+        return release in self._state.charged.get(run, {})
+
     def close(self, run: str) -> None:
         """End a run and give back what it reserved and did not spend."""
         with self._lock, self._transaction():
