@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from haihe_fl.data.catalogue import Feature, FeatureCatalogue
+from haihe_fl.data.titles import value_title
 from haihe_fl.i18n import tr
 from haihe_fl.models.base import RiskModel, Term
 
@@ -70,7 +71,8 @@ def show_value(feature: Feature, value: float) -> tuple[str, str]:
     if np.isnan(value):
         return "not given", "缺失"
     if feature.kind == "category" and feature.categories:
-        return feature.categories[int(value)], feature.categories[int(value)]
+        title = value_title(feature.name, feature.categories[int(value)])
+        return title.en, title.zh
     if feature.unit == "share":
         return f"{100 * value:.4g}%", f"{100 * value:.4g}%"
     other = f" {feature.unit}" if feature.unit else ""

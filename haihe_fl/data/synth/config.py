@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from haihe_fl.data.catalogue import FeatureCatalogue, load_catalogue
+from haihe_fl.data.titles import kind_title
 from haihe_fl.i18n import Text
 
 
@@ -41,6 +42,11 @@ class Institution(BaseModel):
     missing: float = Field(default=1.0, ge=0)
     ead: float = Field(default=1.0, gt=0)
     lgd: float = Field(default=0.45, gt=0, lt=1)
+
+    @property
+    def kind_title(self) -> Text:
+        """What its kind is called."""
+        return kind_title(self.kind)
 
 
 @cache
