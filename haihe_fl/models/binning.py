@@ -17,7 +17,7 @@ Ints = NDArray[np.int64]
 
 CELLS = 512
 """Cells of a public grid."""
-RESOLUTION = 1e-6
+RESOLUTION = 1e-5
 """Of a ``log`` feature: the grid is linear below this share of the largest public value."""
 
 
