@@ -80,6 +80,33 @@ class Cohort:
         names, inverse = np.unique(self.institution, return_inverse=True)
         return {str(name): self.take(np.flatnonzero(inverse == i)) for i, name in enumerate(names)}
 
+    @property
+    def prior_shift(self) -> float:
+        """Log-odds of the weighted default rate less those of the plain one.
+
+        Added to the log-odds of a model that was trained without weights, it restores the
+        population's level where the rows were drawn by outcome (prior correction; King and
+        Zeng, 2001). 0 without weights, and where a rate is 0 or 1.
+
+        Examples
+        --------
+        >>> from haihe_fl.data.catalogue import Feature
+        >>> c = Cohort(
+        ...     catalogue=FeatureCatalogue(name="c", features=(Feature(name="a", range=(0, 1)),)),
+        ...     values=np.zeros((2, 1), np.float32), label=np.array([0, 1], np.int8),
+        ...     key=np.array(["x", "y"]), institution=np.array(["b", "b"]),
+        ...     weight=np.array([9, 1], np.float32))
+        >>> round(c.prior_shift, 3)  # from 1 in 2 to 1 in 10
+        -2.197
+        """
+        if self.weight is None or not len(self) or not self.weight.sum() > 0:
+            return 0.0
+        rates = np.array([np.average(self.label, weights=self.weight), self.label.mean()])
+        if (rates <= 0).any() or (rates >= 1).any():
+            return 0.0
+        wanted, plain = np.log(rates / (1 - rates))
+        return float(wanted - plain)
+
     def holdout(self, share: float, salt: str = "haihe") -> NDArray[np.bool_]:
         """Mark the held-out rows.
 

@@ -18,7 +18,7 @@ from haihe_fl.data import cells
 from haihe_fl.data.catalogue import Feature
 from haihe_fl.data.files import RawTable
 from haihe_fl.data.mapping import Kind, Mapping
-from haihe_fl.data.sources import Derived, Source
+from haihe_fl.data.sources import Derived, SectorSource, Source
 
 _AMOUNTS = {
     "ead": Feature(name="ead", range=(0, 1e15)),
@@ -99,7 +99,7 @@ class _Decoder:
             if source is not None and source.column in self.cells:
                 extra[name] = self._feature(domain, source).astype(np.float32)
         if m.sector is not None and m.sector.column in self.cells:
-            extra["sector"] = np.array(cells.objects(self._text(m.sector), ""), np.str_)
+            extra["sector"] = self._sector(m.sector)
         where = m.institution
         decoded = Decoded(
             values,
@@ -168,6 +168,13 @@ class _Decoder:
         outside = (values < low - slack) | (values > high + slack)
         self._fault("range", source.column, outside, feature)
         return np.clip(values, low, high)
+
+    def _sector(self, source: SectorSource) -> NDArray[np.str_]:
+        text = self._text(source)
+        if source.other is not None:
+            raw = self._text(source.model_copy(update={"values": {}}))
+            text = pc.if_else(cells.member(raw, tuple(source.values)), text, source.other)
+        return np.array(cells.objects(text, ""), np.str_)
 
     def _label(self) -> NDArray[np.int8]:
         source = self.mapping.label

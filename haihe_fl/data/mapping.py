@@ -20,9 +20,11 @@ from haihe_fl.data.sources import (
     FileFormat,
     InstitutionSource,
     LabelSource,
+    SectorSource,
     Source,
 )
 from haihe_fl.errors import UserError
+from haihe_fl.i18n import Text
 
 Kind = Literal["type", "range", "category", "label", "key", "row"]
 Action = Literal["reject", "clip"]
@@ -50,6 +52,9 @@ class Mapping(BaseModel):
         is null is not held by this institution: missing in every row.
     on_fault : dict of str to {"reject", "clip"}
         What reading does with faults of each kind, where not `DEFAULT_ACTIONS`.
+    note : Text, optional
+        What a reader of results on these rows must know, for example a convention of the
+        mapping; reports print it.
 
     Examples
     --------
@@ -61,6 +66,7 @@ class Mapping(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
+    note: Text | None = None
     file: FileFormat = FileFormat()
     catalogue: FeatureCatalogue
     columns: dict[str, Source | None] = {}
@@ -71,7 +77,7 @@ class Mapping(BaseModel):
     ead: Source | None = None
     lgd: Source | None = None
     weight: Source | None = None
-    sector: Source | None = None
+    sector: SectorSource | None = None
     derive: dict[str, Derived] = {}
     ignore: tuple[str, ...] = ()
     on_fault: dict[Kind, Action] = {}
@@ -84,6 +90,8 @@ class Mapping(BaseModel):
         raw = dict(raw)
         if isinstance(raw.get("on_fault"), str):
             raw["on_fault"] = dict.fromkeys(DEFAULT_ACTIONS, raw["on_fault"])
+        if isinstance(raw.get("note"), str):
+            raw["note"] = {"en": raw["note"], "zh": raw["note"]}
         if "features" in raw:
             if "catalogue" in raw:
                 raise ValueError("give either catalogue or features, not both")

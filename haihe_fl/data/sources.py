@@ -57,6 +57,22 @@ class Source(_Part):
     missing: tuple[str, ...] = ()
 
 
+class SectorSource(Source):
+    """The borrower's sector in the stress scenarios, beside any feature of that name.
+
+    ``values`` maps the cells of the column to the scenarios' sectors. With ``other``, a cell
+    that ``values`` does not name, an empty one included, is of that sector; without it, the
+    cell stands for itself.
+
+    Examples
+    --------
+    >>> SectorSource(column="naics", values={"11": "agri_food"}, other="services_retail").other
+    'services_retail'
+    """
+
+    other: str | None = None
+
+
 class LabelSource(_Part):
     """The outcome; with ``negative`` given, any other value is a fault."""
 

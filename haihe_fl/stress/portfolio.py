@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, logit  # type: ignore[import-untyped]
 
 from haihe_fl.data.cohort import Cohort
 from haihe_fl.errors import UserError
@@ -147,7 +148,7 @@ class Portfolio:
         cny_per_eur: float = 7.8,
         model_name: str = "",
     ) -> "Portfolio":
-        """Score a cohort and take its exposures.
+        """Score a cohort and take its exposures; weighted rows at ``cohort.prior_shift``.
 
         Parameters
         ----------
@@ -195,10 +196,11 @@ class Portfolio:
                     f"“{name}: 列名”(见 docs/mapping.md)",
                 )
         sales = extra.get("turnover") if turnover is None else turnover
-        scored = _score(model, cohort.values)
+        shift = cohort.prior_shift
+        scored = _score(model, cohort.values, shift)
 
         def rescore(share: float, seed: int) -> Floats:
-            return _score(model, cohort.values, share, seed)
+            return _score(model, cohort.values, shift, share, seed)
 
         return cls.build(
             pd=scored,
@@ -244,7 +246,11 @@ class Portfolio:
 
 
 def _score(
-    model: RiskModel, values: NDArray[np.float32], share: float = 0.0, seed: int = 0
+    model: RiskModel,
+    values: NDArray[np.float32],
+    shift: float,
+    share: float = 0.0,
+    seed: int = 0,
 ) -> Floats:
     """Score in blocks; each block masks its cells with a generator of its own."""
     parts = []
@@ -253,7 +259,8 @@ def _score(
         if share > 0:
             lost = np.random.default_rng([seed, block]).random(part.shape, np.float32) < share
             part = np.where(lost, np.float32(np.nan), part)
-        parts.append(model.predict_pd(part))
+        pd = model.predict_pd(part)
+        parts.append(expit(logit(_clip(pd)) + shift) if shift else pd)
     return _clip(np.concatenate(parts)) if parts else np.empty(0)
 
 

@@ -5,6 +5,8 @@ from pydantic import ValidationError
 
 from haihe_fl.data.mapping import Mapping, load_mapping
 from haihe_fl.errors import UserError
+from haihe_fl.i18n import Text
+from haihe_fl.stress.scenarios import load_scenarios
 
 SETS = Path(__file__).parents[2] / "benchmarks" / "datasets"
 
@@ -58,6 +60,20 @@ def test_defaults_and_stated_actions() -> None:
     assert Mapping.model_validate({**plain, "on_fault": "clip"}).action("key") == "clip"
     some = Mapping.model_validate({**plain, "on_fault": {"range": "reject"}})
     assert (some.action("range"), some.action("type")) == ("reject", "reject")
+
+
+def test_a_note_speaks_both_languages_or_one() -> None:
+    plain = {"name": "a", "label": "Y", "features": {"A": [0, 1]}}
+    assert Mapping.model_validate(plain).note is None
+    assert Mapping.model_validate({**plain, "note": "x"}).note == Text(en="x", zh="x")
+    both = Mapping.model_validate({**plain, "note": {"en": "x", "zh": "乙"}}).note
+    assert both is not None and both.zh == "乙"
+
+
+def test_sba_sectors_are_those_of_the_scenarios() -> None:
+    sector = load_mapping(SETS / "sba_loans.yaml").sector
+    assert sector is not None
+    assert {*sector.values.values(), sector.other} <= set(load_scenarios().sectors)
 
 
 def test_a_catalogue_is_found_beside_the_mapping(tmp_path: Path) -> None:

@@ -35,6 +35,20 @@ def test_cells_become_numbers_codes_and_labels(tmp_path: Path) -> None:
     assert set(c.institution) == {"t"}
 
 
+def test_codes_become_sectors_of_the_scenarios_beside_a_feature(tmp_path: Path) -> None:
+    codes = {"column": "code", "values": {11: "agri_food", 45: "retail"}}
+    features = {"code": {"categories": [11, 45, 92, "retail"]}}
+    text = "code,Y\n11,1\n45.0,0\n92,0\n,0\nretail,0\n"
+    path = csv(tmp_path, text)
+    with_other = read_cohort(path, mapping(features=features, sector={**codes, "other": "rest"}))
+    plain = read_cohort(path, mapping(features=features, sector=codes))
+    expected = ["agri_food", "retail", "rest", "rest", "rest"]
+    assert with_other.extra["sector"].tolist() == expected
+    assert plain.extra["sector"].tolist() == ["agri_food", "retail", "92", "", "retail"]
+    for cohort in (with_other, plain):  # the feature of the same column keeps its codes
+        assert_array_equal(cohort.values[:, 0], np.array([0, 1, 2, np.nan, 3], np.float32))
+
+
 def test_every_column_of_a_record(tmp_path: Path) -> None:
     text = (
         "id,bank,day,wan,loss,w,ind,AGE,GRADE,Y\n"

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -304,6 +305,19 @@ def test_from_cohort_takes_model_and_exposures() -> None:
     assert [p.sectors[s] for s in p.sector] == records.extra["sector"].tolist()
     sales = Portfolio.from_cohort(records, model, turnover=np.full(40, 78e6))
     np.testing.assert_allclose(sales.turnover, 10.0)
+
+
+def test_weighted_rows_are_stressed_at_the_population_s_default_rate() -> None:
+    records, model = cohort(), StressModel(FEATURES)
+    label = (np.arange(len(records)) % 2).astype(np.int8)  # drawn by outcome: half of them bad
+    drawn = replace(records, label=label, weight=np.where(label, 1, 9).astype(np.float32))
+    p, plain = Portfolio.from_cohort(drawn, model), model.predict_pd(records.values)
+    np.testing.assert_allclose(p.pd / (1 - p.pd), plain / (1 - plain) / 9)
+    lost, same = p.impaired_pd(0.4, 0), Portfolio.from_cohort(records, model).impaired_pd(0.4, 0)
+    assert lost is not None and same is not None
+    np.testing.assert_allclose(lost / (1 - lost), same / (1 - same) / 9)
+    for still in (records, replace(drawn, label=np.zeros_like(label))):
+        np.testing.assert_allclose(Portfolio.from_cohort(still, model).pd, plain)
 
 
 def test_lost_data_changes_the_scores() -> None:
