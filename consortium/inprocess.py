@@ -1,6 +1,7 @@
 """A consortium in one process: the same strategies, courier and agents, no sockets."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from clients.agent import NodeAgent
@@ -56,7 +57,7 @@ class InProcessConsortium:
             agents[name] = NodeAgent(
                 identity,
                 ca.certificate,
-                lambda cohort=cohort: cohort,
+                partial(_same, cohort),
                 cohort.catalogue.fingerprint,
                 limits,
                 node,
@@ -70,3 +71,7 @@ class InProcessConsortium:
         """Release every node's files."""
         for agent in self.agents.values():
             agent.close()
+
+
+def _same(cohort: Cohort) -> Cohort:
+    return cohort

@@ -77,7 +77,9 @@ def run_training(
     plan, trainer, local = _plan(job, catalogue, members, progress)
     sums = SecureSumSession(exchange, plan)
     outcome = train(sums, trainer, progress, local)
-    metrics, calibration, sd = None, (), 0.0
+    metrics: Metrics | None = None
+    calibration: tuple[CalibrationBin, ...] = ()
+    sd = 0.0
     if outcome.validation is not None:
         last = plan.step(KIND)
         assert last is not None

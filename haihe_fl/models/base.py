@@ -97,8 +97,8 @@ class RiskModel(ABC):
         text = json.dumps(header, sort_keys=True, ensure_ascii=False).encode()
         buffer = io.BytesIO()
         # np.savez stamps no time into the archive, so equal models give equal bytes.
-        content: dict[str, Any] = {"__header__": np.frombuffer(text, dtype=np.uint8)}
-        np.savez(buffer, **content, **dict(sorted(arrays.items())))
+        named: dict[str, Any] = {"__header__": np.frombuffer(text, dtype=np.uint8), **arrays}
+        np.savez(buffer, allow_pickle=False, **dict(sorted(named.items())))
         return buffer.getvalue()
 
     @staticmethod
@@ -124,7 +124,8 @@ class RiskModel(ABC):
         except Exception as error:
             raise IntegrityError(
                 "H5001",
-                en=f"this is no intact model file ({type(error).__name__}); fetch it again from the registry",
+                en=f"this is no intact model file ({type(error).__name__}); fetch it again from "
+                "the registry",
                 zh=f"模型文件不完整或格式不符({type(error).__name__});请从模型库重新获取",
             ) from None
 

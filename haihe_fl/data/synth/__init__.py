@@ -12,3 +12,22 @@ from haihe_fl.data.synth.panel import Panel, Satellite
 from haihe_fl.data.synth.storage import load
 from haihe_fl.data.synth.truth import true_logit, true_pd
 from haihe_fl.data.synth.uscc import is_uscc, make_usccs
+
+__all__ = [
+    "Consortium",
+    "Edges",
+    "Enterprises",
+    "GUARANTEES",
+    "Institution",
+    "Panel",
+    "Satellite",
+    "categories",
+    "is_uscc",
+    "load",
+    "make_usccs",
+    "synthesise",
+    "tianjin_catalogue",
+    "tianjin_institutions",
+    "true_logit",
+    "true_pd",
+]
