@@ -273,7 +273,8 @@ class NodeAgent:
             self._store.remember(plan.run, step.name, body, reply)
         # Paid for before the first byte leaves; the same charge again costs nothing.
         self.ledger.charge(plan.run, step.name, plan.events()[step.name])
-        return m.NodeReply.FromString(reply)
+        sent: m.NodeReply = m.NodeReply.FromString(reply)
+        return sent
 
     def _reveal_pairs(self, run: str, request: m.RevealPairs) -> m.NodeReply:
         seeds = self._party(run).reveal_pairs(request.release, list(request.survivors))

@@ -8,7 +8,7 @@ neither torch nor pandas, which keeps a process start under a second.
 
 import logging
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import grpc
 import numpy as np
@@ -18,6 +18,7 @@ from flwr.clientapp import ClientApp
 from haihe_fl.messages.codec import from_tensor, to_tensor
 from haihe_fl.messages.node_pb2 import NodeReply, NodeRequest, Refusal
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 BODY = "haihe"
@@ -104,10 +105,22 @@ def _carry(
 
 
 def _read_opaque(message: Message) -> NodeRequest:
-    request = NodeRequest.FromString(bytes(message.content.config_records[BODY][BODY]))
+    request = _parse(message.content.config_records[BODY])
     if request.WhichOneof("body") == "local_training":
         raise ValueError("local training travels as Flower's records")
     return request
+
+
+def _parse(record: ConfigRecord) -> NodeRequest:
+    request: NodeRequest = NodeRequest.FromString(_entry(record, BODY, bytes))
+    return request
+
+
+def _entry(record: ConfigRecord, name: str, kind: type[T]) -> T:
+    value = record[name]
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be of type {kind.__name__}")
+    return value
 
 
 def _write_opaque(message: Message, reply: NodeReply) -> RecordDict:
@@ -116,9 +129,9 @@ def _write_opaque(message: Message, reply: NodeReply) -> RecordDict:
 
 def _read_training(message: Message) -> NodeRequest:
     config = message.content.config_records["config"]
-    request = NodeRequest.FromString(bytes(config[BODY]))
-    request.local_training.round = int(config["server-round"])
-    request.local_training.proximal_mu = float(config["proximal-mu"])
+    request = _parse(config)
+    request.local_training.round = _entry(config, "server-round", int)
+    request.local_training.proximal_mu = _entry(config, "proximal-mu", float)
     arrays = message.content.array_records["arrays"].values()
     request.local_training.weights.extend(to_tensor(array.numpy()) for array in arrays)
     return request

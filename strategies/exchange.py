@@ -134,10 +134,10 @@ class Exchange:
         while waiting:
             for message in self.grid.pull_messages(list(waiting)):
                 # The source of an error reply is not always the node: go by our own map.
-                name = waiting.pop(message.metadata.reply_to_message_id, None)
-                if name is not None and not message.has_error():
-                    received[name] = message
-                    _count(self.bytes_up, name, message.content)
+                sender = waiting.pop(message.metadata.reply_to_message_id, None)
+                if sender is not None and not message.has_error():
+                    received[sender] = message
+                    _count(self.bytes_up, sender, message.content)
             if not waiting or time.monotonic() >= end:
                 break
             time.sleep(self.poll_s)

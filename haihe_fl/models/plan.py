@@ -21,21 +21,22 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class ReleaseStep(_Frozen):
+class _Step(_Frozen):
+    name: Name
+    noise_multiplier: NoiseMultiplier
+
+
+class ReleaseStep(_Step):
     """One secure sum of the plan; see ``PlannedRelease``."""
 
-    name: Name
     kind: Name
-    noise_multiplier: NoiseMultiplier
     length: int = Field(gt=0, le=10_000_000)
     part: Literal["train", "holdout"] = "train"
 
 
-class LocalStep(_Frozen):
+class LocalStep(_Step):
     """One round of local DP-SGD: the institution adds the whole noise itself."""
 
-    name: Name
-    noise_multiplier: NoiseMultiplier
     sample_rate: float = Field(gt=0, le=1)
     steps: int = Field(gt=0)
 
@@ -122,7 +123,8 @@ class TrainingPlan(_Frozen):
 
     def step(self, name: str) -> ReleaseStep | LocalStep | None:
         """Return the step of that name, or None."""
-        return next((s for s in (*self.releases, *self.local) if s.name == name), None)
+        steps: list[ReleaseStep | LocalStep] = [*self.releases, *self.local]
+        return next((step for step in steps if step.name == name), None)
 
     def to_bytes(self) -> bytes:
         """Return canonical JSON: what is hashed, stored and sent."""

@@ -10,7 +10,6 @@ from flwr.app import (
     Array,
     ArrayRecord,
     ConfigRecord,
-    Context,
     Message,
     MessageType,
     RecordDict,
@@ -156,4 +155,3 @@ def test_the_courier_is_light() -> None:
     loaded = set(done.stdout.split())
     assert "flwr" in loaded
     assert not loaded & {"torch", "pandas", "mlflow", "scipy", "opacus", "sqlite3", "yaml"}
-    assert Context is not None
