@@ -57,7 +57,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--split", choices=("random", "time"), default="random")
     parser.add_argument("--without", default="", help="features left out, comma-separated")
-    parser.add_argument("--pairs", type=int, default=AdditiveConfig().pairs)
+    parser.add_argument(
+        "--set", type=_setting, nargs="*", default=[], metavar="NAME=VALUE", help="AdditiveConfig"
+    )
+    parser.add_argument(
+        "--inner", action="store_true", help="choose settings: train and test inside training folds"
+    )
+    parser.add_argument("--ours-only", action="store_true", help="leave the baselines out")
     args = parser.parse_args(argv)
     if (args.data is None) != (args.mapping is None):
         parser.error("--data and --mapping belong together")
@@ -71,13 +77,24 @@ def main(argv: list[str] | None = None) -> int:
         tables[f"{name}: {facts['institutions']} institutions, delta {args.delta:g} (record)"] = (
             overall(runs)
         )
+        figures[name] = facts | {"per_seed": per_seed(runs)}
+        if args.ours_only:
+            continue
         banks = by_institution(runs, facts["natural"], args)
-        figures[name] = facts | {"per_seed": per_seed(runs), "by_institution": banks}
+        figures[name]["by_institution"] = banks
         tables[f"{name}: AUC at the institutions, weighted by test rows"] = weighted(banks)
         if facts["natural"]:
             tables[f"{name}: AUC of each institution, 95 % bootstrap"] = _readable(banks)
     harness.publish(args, "utility", tables, figures)
     return 0
+
+
+def _setting(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    default = getattr(AdditiveConfig(), name, None)
+    if default is None:
+        raise argparse.ArgumentTypeError(f"{name} is no setting of the additive model")
+    return name, type(default)(value)
 
 
 def _sets(args: argparse.Namespace) -> list[tuple[Path, Path]]:
@@ -101,6 +118,8 @@ def measure(
     """Train and predict with every method on every split."""
     cohort = _without(read_cohort(data, mapping), args.without)
     natural = mapping.institution is not None and mapping.institution.column is not None
+    if args.inner and args.split == "time":
+        raise SystemExit("--inner goes with a random split")
     if args.quick and len(cohort) > QUICK_ROWS:
         rows = np.random.default_rng(args.seed).permutation(len(cohort))[:QUICK_ROWS]
         cohort = cohort.take(np.sort(rows))
@@ -119,7 +138,7 @@ def measure(
         "sizes": sizes,
         "unit": "record",
         "lightgbm": TREES,
-        "additive": vars(AdditiveConfig(pairs=args.pairs)),
+        "additive": vars(AdditiveConfig(**dict(args.set))),
     }
     return runs, facts
 
@@ -156,10 +175,17 @@ def _splits(
             test = known & (dealt.date >= cut)
             yield seed, dealt.take(known & ~test), dealt.take(test)
         else:
-            order = np.random.default_rng(1000 + seed // FOLDS).permutation(len(dealt))
-            test = np.zeros(len(dealt), dtype=np.bool_)
-            test[order[seed % FOLDS :: FOLDS]] = True
-            yield seed, dealt.take(~test), dealt.take(test)
+            train, test = _fold(dealt, seed, 1000)
+            if args.inner:
+                train, test = _fold(train, seed, 2000)
+            yield seed, train, test
+
+
+def _fold(cohort: Cohort, seed: int, base: int) -> tuple[Cohort, Cohort]:
+    order = np.random.default_rng(base + seed // FOLDS).permutation(len(cohort))
+    test = np.zeros(len(cohort), dtype=np.bool_)
+    test[order[seed % FOLDS :: FOLDS]] = True
+    return cohort.take(~test), cohort.take(test)
 
 
 def _deal(cohort: Cohort, mapping: Mapping, seed: int, count: int | None) -> Cohort:
@@ -171,7 +197,7 @@ def _deal(cohort: Cohort, mapping: Mapping, seed: int, count: int | None) -> Coh
 
 
 def _run(train: Cohort, test: Cohort, seed: int, args: argparse.Namespace) -> Run:
-    config = AdditiveConfig(pairs=args.pairs)
+    config = AdditiveConfig(**dict(args.set))
     cohorts = train.by_institution()
     quorum = Quorum.default(len(cohorts))
     run = Run(test, facts={"seed": seed, "institutions": len(cohorts), "quorum": vars(quorum)})
@@ -181,6 +207,8 @@ def _run(train: Cohort, test: Cohort, seed: int, args: argparse.Namespace) -> Ru
         model = train_in_memory(trainer, cohorts, quorum, NoiseSource())
         name = "federated, noise off" if epsilon is None else f"federated, epsilon {epsilon:g}"
         run.predictions[name] = model.predict_pd(test.values)
+    if args.ours_only:
+        return run
     pooled = pooled_additive(train, config)
     run.predictions["pooled additive, no privacy"] = pooled.predict_pd(test.values)
     run.predictions["pooled LightGBM, no privacy"] = gradient_boosting(train, seed)(test.values)

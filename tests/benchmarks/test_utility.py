@@ -90,7 +90,7 @@ def test_folds_test_every_row_once() -> None:
         key=np.arange(n).astype(str),
         institution=np.full(n, "a"),
     )
-    args = argparse.Namespace(seed=0, seeds=5, split="random", institutions=None)
+    args = argparse.Namespace(seed=0, seeds=5, split="random", institutions=None, inner=False)
     seen = [
         key
         for _, train, test in utility._splits(rows, None, True, args)  # type: ignore[arg-type]
@@ -98,6 +98,34 @@ def test_folds_test_every_row_once() -> None:
         if not set(train.key) & set(test.key)
     ]
     assert sorted(seen) == sorted(rows.key.tolist())
+
+
+def test_settings_are_chosen_inside_training_folds() -> None:
+    catalogue = FeatureCatalogue(name="one", features=(Feature(name="x", range=(0, 1)),))
+    n = 100
+    rows = Cohort(
+        catalogue,
+        np.zeros((n, 1), dtype=np.float32),
+        np.zeros(n, dtype=np.int8),
+        key=np.arange(n).astype(str),
+        institution=np.full(n, "a"),
+    )
+    splits = {}
+    for inner in (False, True):
+        args = argparse.Namespace(seed=0, seeds=1, split="random", institutions=None, inner=inner)
+        ((_, train, test),) = utility._splits(rows, None, True, args)  # type: ignore[arg-type]
+        splits[inner] = set(train.key.tolist()), set(test.key.tolist())
+    outer_train, outer_test = splits[False]
+    inner_train, inner_test = splits[True]
+    assert inner_train | inner_test == outer_train and not inner_train & inner_test
+    assert not (inner_train | inner_test) & outer_test
+
+
+def test_settings_are_read() -> None:
+    assert utility._setting("pairs=20") == ("pairs", 20)
+    assert utility._setting("main_step=2.5") == ("main_step", 2.5)
+    with pytest.raises(argparse.ArgumentTypeError):
+        utility._setting("nothing=1")
 
 
 def test_the_runner_finds_the_benchmarks() -> None:
