@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.app import Array, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from google.protobuf.message import DecodeError
 
@@ -160,7 +160,15 @@ def error_number(reply: NodeReply) -> str:
 
 
 def _count(counted: dict[str, int], name: str, content: RecordDict) -> None:
-    counted[name] = counted.get(name, 0) + sum(r.count_bytes() for r in content.values())
+    # Flower's own ``count_bytes`` raises on an empty entry.
+    values = (value for record in content.values() for value in record.values())
+    counted[name] = counted.get(name, 0) + sum(_size(value) for value in values)
+
+
+def _size(value: object) -> int:
+    if isinstance(value, Array):
+        return len(value.data)
+    return len(value) if isinstance(value, str | bytes | list) else 8
 
 
 Progress = Callable[[str, int, int], None]
