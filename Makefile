@@ -1,5 +1,5 @@
 # One virtual environment for everything; every target makes it first.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
