@@ -30,8 +30,9 @@ class HaiheError(Exception):
 
     Examples
     --------
-    >>> UserError("H2001", en="no such file: a.csv; check the path", zh="没有文件 a.csv,请检查路径").code
-    'H2001'
+    >>> error = UserError("H2001", en="no file a.csv; check the path", zh="没有文件 a.csv,请检查路径")
+    >>> error.code, error.exit_code
+    ('H2001', 2)
     """
 
     exit_code: ClassVar[int]

@@ -7,11 +7,9 @@ from pathlib import Path
 
 
 def test_demo_makes_a_report_that_opens_offline(tmp_path: Path) -> None:
+    command = "-m haihe_fl.cli.main demo --json --enterprises 6000 --lang en --work"
     done = subprocess.run(
-        [
-            sys.executable, "-m", "haihe_fl.cli.main", "demo", "--json",
-            "--enterprises", "6000", "--work", str(tmp_path), "--lang", "en",
-        ],  # fmt: skip
+        [sys.executable, *command.split(), str(tmp_path)],
         capture_output=True,
         text=True,
         env=dict(os.environ),
