@@ -36,6 +36,8 @@ class AdditiveConfig:
         Gradient releases when there are no pairs.
     pairs : int
         Most pairs (K); 0 leaves them out. Only unconstrained features take pairs.
+    pairs_from : float
+        With a smaller mu than this there are no pairs: their noise costs more than they bring.
     candidates : int
         Features among which pairs are sought: the strongest main effects.
     share_* : float
@@ -59,6 +61,7 @@ class AdditiveConfig:
     joint_rounds: int = 15
     rounds_without_pairs: int = 20
     pairs: int = 10
+    pairs_from: float = 0.4
     candidates: int = 12
     share_quantiles: float = 0.05
     share_counts: float = 0.05
@@ -95,8 +98,10 @@ class AdditiveConfig:
         """Return the number of features that may take part in pairs."""
         return sum(f.direction == 0 for f in catalogue.features)
 
-    def pair_slots(self, catalogue: FeatureCatalogue) -> int:
+    def pair_slots(self, catalogue: FeatureCatalogue, mu: float) -> int:
         """Return the number of pairs that the schedule has room for."""
+        if mu < self.pairs_from:
+            return 0
         m = self.screened(catalogue)
         return min(self.pairs, m * (m - 1) // 2)
 
@@ -124,7 +129,7 @@ class AdditiveConfig:
         """
         if not mu > 0:
             raise ValueError(f"mu must be positive, not {mu}")
-        numbers, k = len(number_columns(catalogue)), self.pair_slots(catalogue)
+        numbers, k = len(number_columns(catalogue)), self.pair_slots(catalogue, mu)
         order = ordered_by_target(catalogue)
         width, m = sum(self.widths(catalogue)), self.screened(catalogue)
         fine = sum(self.widths(catalogue, fine=True))

@@ -59,7 +59,7 @@ class AdditiveTrainer:
         self._trace: list[dict[str, float]] = []
         columns = number_columns(catalogue)
         self._edges = edges or [grid(catalogue.features[j]) for j in columns]
-        self._slots = config.pair_slots(catalogue)
+        self._slots = config.pair_slots(catalogue, mu)
         self._cuts = np.full((len(columns), config.bins - 1), np.inf)
         self._census: layout.Census | None = None
         self._population: layout.Population | None = None
