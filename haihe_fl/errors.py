@@ -30,7 +30,7 @@ class HaiheError(Exception):
 
     Examples
     --------
-    >>> error = UserError("H2001", en="no file a.csv; check the path", zh="没有文件 a.csv,请检查路径")
+    >>> error = UserError("H2001", en="no file a.csv; check the path", zh="没有文件 a.csv")
     >>> error.code, error.exit_code
     ('H2001', 2)
     """

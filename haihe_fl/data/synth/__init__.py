@@ -14,10 +14,10 @@ from haihe_fl.data.synth.truth import true_logit, true_pd
 from haihe_fl.data.synth.uscc import is_uscc, make_usccs
 
 __all__ = [
+    "GUARANTEES",
     "Consortium",
     "Edges",
     "Enterprises",
-    "GUARANTEES",
     "Institution",
     "Panel",
     "Satellite",
