@@ -1,6 +1,7 @@
 """The one language switch: Chinese or English for everything a user sees."""
 
 import os
+import unicodedata
 from contextvars import ContextVar
 from typing import Literal, get_args
 
@@ -51,3 +52,32 @@ class Text(BaseModel):
 
     def __str__(self) -> str:
         return tr(self.en, self.zh)
+
+
+def text_width(text: str, size: float = 9.0) -> float:
+    """Return the width of a text in inches, Chinese characters counted as full squares.
+
+    Parameters
+    ----------
+    text : str
+        One line.
+    size : float
+        Size of the type in points.
+    """
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return (wide + 0.56 * (len(text) - wide)) * size / 72
+
+
+def shorten(text: str, most: float, size: float = 9.0) -> str:
+    """Cut a text to a width in inches.
+
+    Examples
+    --------
+    >>> shorten("construction materials", 0.8)
+    'constructi…'
+    """
+    if text_width(text, size) <= most:
+        return text
+    while text and text_width(text + "…", size) > most:
+        text = text[:-1]
+    return text + "…"

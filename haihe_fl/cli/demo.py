@@ -26,6 +26,7 @@ from haihe_fl.cli.options import (
     SeedOption,
     check_family,
     data_label,
+    institutions_of,
     read_rows,
 )
 from haihe_fl.i18n import tr
@@ -62,6 +63,7 @@ def demo(
 ) -> None:
     """Train, register, compare, stress-test and report."""
     from consortium.demo import run_demo
+    from haihe_fl.data.mapping import load_mapping
     from server.job import TrainingJob
 
     space = workspace(work)
@@ -82,6 +84,9 @@ def demo(
 
         def step(name: str, done: int, total: int) -> None:
             """Close the stages before, and move this one."""
+            if name == "no stress":
+                bars.update(tasks["stress"], description=tr("no stress test", "无压力测试"))
+                return
             position = order.index(name) if name in order else len(order)
             for earlier in order[:position]:
                 task = bars.tasks[tasks[earlier]]
@@ -101,13 +106,14 @@ def demo(
                 epsilon=epsilon,
                 delta=delta,
                 holdout_share=holdout,
-                institutions=len(set(cohort.institution.tolist())),
+                institutions=institutions_of(cohort),
                 data_label=data_label(data, enterprises, seed),
                 synthetic=data is None,
             ),
             seed=seed,
-            names={i.id: (i.name, i.kind) for i in made.institutions} if made else None,
+            names={i.id: (i.name, i.kind_title) for i in made.institutions} if made else None,
             step=step,
+            data_note=load_mapping(mapping).note if mapping else None,
         )
     facts: dict[str, Any] = {
         "report": str(result.report),
@@ -118,7 +124,7 @@ def demo(
         "unit": "record",
         "auc": result.auc,
         "scenarios": [r.summary() for r in result.stress],
-        "note": result.note,
+        "note": str(result.note or ""),
         "seconds": result.seconds,
     }
     if json:
@@ -129,34 +135,52 @@ def demo(
 
 def _show(facts: dict[str, Any]) -> None:
     auc = facts["auc"]
+    yes, no, count = tr("yes", "是"), tr("no", "否"), auc["institutions_judged"]
     show_table(
-        tr("AUC on held-out borrowers", "留出借款人上的 AUC"),
-        [Column(tr("model", "模型")), Column("AUC", right=True), Column(tr("privacy", "隐私"))],
+        tr(
+            f"AUC on held-out borrowers; private: epsilon {facts['epsilon']:g}, "
+            f"delta {facts['delta']:g}, per record",
+            f"留出借款人上的 AUC;隐私:epsilon {facts['epsilon']:g},delta {facts['delta']:g},按记录",
+        ),
+        [Column(tr("model", "模型")), Column("AUC", right=True), Column(tr("private", "隐私"))],
         [
+            (tr("federated, all records", "联邦模型,全部记录"), f"{auc['federated']:.4f}", yes),
             (
-                tr("federated (this one)", "联邦模型(本次)"),
-                f"{auc['federated']:.4f}",
-                tr(
-                    f"epsilon {facts['epsilon']:g}, delta {facts['delta']:g}, per record",
-                    f"epsilon {facts['epsilon']:g},delta {facts['delta']:g},按记录",
-                ),
+                tr("boosted trees on pooled rows, all records", "数据集中的提升树,全部记录"),
+                f"{auc['pooled']:.4f}",
+                no,
             ),
             (
-                tr("each institution alone (mean)", "各机构单独训练(均值)"),
+                tr("federated, mean within institutions*", "联邦模型,机构内均值*"),
+                f"{auc['federated_within']:.4f}",
+                yes,
+            ),
+            (
+                tr("each institution alone, mean within*", "各机构单独训练,机构内均值*"),
                 f"{auc['local']:.4f}",
-                tr("none", "无"),
+                no,
             ),
-            (tr("all rows pooled", "数据集中训练"), f"{auc['pooled']:.4f}", tr("none", "无")),
         ],
     )
+    out.print(
+        tr(
+            f"* over the {count} institutions where both can be judged, weighted by test records",
+            f"* 两者均可评估的 {count} 家机构,按测试记录数加权",
+        )
+    )
+    from haihe_fl.stress.scenarios import grade_label
+
     worst = sorted(facts["scenarios"], key=lambda s: -float(s["loss_rate"]))[:5]
     if worst:
         show_table(
-            tr("Five worst of 30 scenarios", "30 个情景中损失最大的五个"),
+            tr(
+                f"Five worst of {len(facts['scenarios'])} scenarios",
+                f"{len(facts['scenarios'])} 个情景中损失最大的五个",
+            ),
             [
                 Column(tr("scenario", "情景")),
-                Column(tr("sigma", "西格玛"), right=True),
-                Column(tr("3-year loss rate", "三年损失率"), right=True),
+                Column(tr("sigma", "强度 σ"), right=True),
+                Column(tr("3-year loss", "三年损失率"), right=True),
                 Column(tr("evidence", "证据等级")),
             ],
             [
@@ -164,7 +188,7 @@ def _show(facts: dict[str, Any]) -> None:
                     tr(s["name"]["en"], s["name"]["zh"]),
                     f"{s['sigma']:.1f}",
                     f"{s['loss_rate']:.2%}",
-                    s["grade"],
+                    grade_label(s["grade"]),
                 )
                 for s in worst
             ],

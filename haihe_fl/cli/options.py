@@ -90,6 +90,23 @@ def read_rows(
     return consortium.cohort, consortium
 
 
+def institutions_of(cohort: "Cohort") -> int:
+    """Return the number of institutions, or raise H2606 if there is one only."""
+    count = len(set(cohort.institution.tolist()))
+    if count < 2:
+        raise UserError(
+            "H2606",
+            en="all rows belong to one institution, and a federation needs two at least; name "
+            "the column that tells them apart in the mapping (institution: COLUMN), or, for an "
+            "exercise, deal the rows out with 'institution: {skewed: {count: 10, seed: 0}}' "
+            "(docs/mapping.md)",
+            zh="全部数据属于同一家机构,而联邦至少需要两家;请在映射中写明区分机构的列"
+            "(institution: 列名),或在演练时用 'institution: {skewed: {count: 10, seed: 0}}' "
+            "划分数据(见 docs/mapping.md)",
+        )
+    return count
+
+
 def data_label(data: Path | None, enterprises: int, seed: int) -> str:
     """Say where the rows come from, as cards and reports show it."""
     if data is not None:

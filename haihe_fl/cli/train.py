@@ -28,6 +28,7 @@ from haihe_fl.cli.options import (
     SeedOption,
     check_family,
     data_label,
+    institutions_of,
     read_rows,
 )
 from haihe_fl.errors import UserError
@@ -139,13 +140,13 @@ def _in_process(
 
     with err.status(tr("reading rows …", "正在读取数据……")):
         cohort, _ = read_rows(data, mapping, enterprises, seed)
-        members = cohort.by_institution()
+        count, members = institutions_of(cohort), cohort.by_institution()
         consortium = InProcessConsortium.open(space.folder("consortium"), members)
     try:
         with progress(tr("training", "训练"), 1) as bar:
             report = run_training(
                 consortium.grid,
-                job.model_copy(update={"institutions": len(members)}),
+                job.model_copy(update={"institutions": count}),
                 cohort.catalogue,
                 space,
                 lambda what, done, total: bar.update(

@@ -2,20 +2,18 @@
 
 import io
 import math
-import unicodedata
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, MultipleLocator, NullFormatter
 
 from haihe_fl.evaluation.calibration import CalibrationBin
-from haihe_fl.i18n import LANGUAGES, Language, Text
-from haihe_fl.reports.results import Estimate, FeatureShape, InstitutionResult, PairShape, say
+from haihe_fl.i18n import LANGUAGES, Language, Text, shorten, text_width
+from haihe_fl.reports.results import Estimate, InstitutionResult, say
 
 INK, MUTED, GRID = "#1b2733", "#5c6873", "#e4e8ec"
 FEDERATED, LOCAL, POOLED, BAND = "#1d5f8a", "#b8651b", "#7a8691", "#eef3f7"
@@ -64,38 +62,39 @@ def in_both(width: float, height: float, draw: Draw) -> Text:
     return Text(en=drawn["en"], zh=drawn["zh"])
 
 
-def text_width(text: str, size: float = 9.0) -> float:
-    """Width of a text in inches, Chinese characters counted as full squares."""
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return (wide + 0.56 * (len(text) - wide)) * size / 72
-
-
-def shorten(text: str, most: float) -> str:
-    """Cut a text to a width in inches."""
-    if text_width(text) <= most:
-        return text
-    while text and text_width(text + "…") > most:
-        text = text[:-1]
-    return text + "…"
-
-
-def _axes(figure: Figure, left: float, bottom: float, right: float, top: float) -> Axes:
+def axes(figure: Figure, left: float, bottom: float, right: float, top: float) -> Axes:
     """Add axes with margins in inches."""
     w, h = figure.get_size_inches()
     return figure.add_axes((left / w, bottom / h, 1 - (left + right) / w, 1 - (bottom + top) / h))
 
 
-def _error(ax: Axes, e: Estimate, y: float, color: str) -> None:
-    if e.low is not None and e.high is not None and math.isfinite(e.low):
-        ax.plot([e.low, e.high], [y, y], color=color, lw=1.6, solid_capstyle="round", alpha=0.55)
+def _plain(value: float, _: object = None) -> str:
+    return f"{value:g}".replace("-", "−")
+
+
+def _error(ax: Axes, e: Estimate, y: float, color: str, least: float) -> None:
+    """Draw an interval; one that goes on beyond the axis ends in an arrow head."""
+    if e.low is None or e.high is None or not math.isfinite(e.low):
+        return
+    low, high = max(e.low, least), min(e.high, 1.0)
+    ax.plot([low, high], [y, y], color=color, lw=1.6, solid_capstyle="round", alpha=0.55)
+    if e.low < least:
+        ax.plot(least, y, "<", ms=5, color=color, clip_on=False, alpha=0.8)
+
+
+def _least(rows: Sequence[InstitutionResult]) -> float:
+    """Return where the AUC axis begins: at .4, or below the lowest point."""
+    points = [e.value for r in rows for e in (r.federated, r.local) if math.isfinite(e.value)]
+    return max(min(0.4, math.floor(10 * (min(points, default=1.0) - 0.02)) / 10), 0.0)
 
 
 def institution_chart(rows: Sequence[InstitutionResult], pooled: Estimate | None) -> Text:
     """Dots with intervals: federated against local-only, by institution; pooled as a line."""
+    least = _least(rows)
 
     def draw(figure: Figure, language: Language) -> None:
-        names = [shorten(say(r.name, language), 2.3) for r in rows]
-        ax = _axes(figure, 0.25 + max(map(text_width, names), default=0.5), 0.5, 0.2, 0.1)
+        names = [shorten(say(r.name, language), 2.6) for r in rows]
+        ax = axes(figure, 0.25 + max(map(text_width, names), default=0.5), 0.5, 0.2, 0.1)
         for i, row in enumerate(rows):
             for e, dy, color, filled in (
                 (row.local, 0.15, LOCAL, False),
@@ -103,15 +102,19 @@ def institution_chart(rows: Sequence[InstitutionResult], pooled: Estimate | None
             ):
                 if not math.isfinite(e.value):
                     continue
-                _error(ax, e, i + dy, color)
+                _error(ax, e, i + dy, color, least)
                 face = color if filled else "white"
                 ax.plot(e.value, i + dy, "o", ms=6, mfc=face, mec=color, mew=1.6)
+            if why := _unjudged(row):
+                ax.text(least + 0.01, i, say(why, language), va="center", size=8, color=MUTED)
         if pooled is not None and math.isfinite(pooled.value):
             ax.axvline(pooled.value, color=POOLED, lw=1.2, ls=(0, (4, 3)))
         ax.set_yticks(range(len(names)), names)
         ax.set_ylim(len(names) - 0.4, -0.6)
+        ax.set_xlim(least, 1.012)
         ax.tick_params(axis="y", length=0, labelcolor=INK)
-        ax.xaxis.set_major_locator(MaxNLocator(6))
+        ax.xaxis.set_major_locator(MultipleLocator(0.1))
+        ax.xaxis.set_major_formatter(_plain)
         ax.grid(axis="x")
         ax.spines["left"].set_visible(False)
         ax.set_xlabel("AUC")
@@ -119,12 +122,22 @@ def institution_chart(rows: Sequence[InstitutionResult], pooled: Estimate | None
     return in_both(10.2, 0.7 + 0.42 * max(len(rows), 1), draw)
 
 
+def _unjudged(row: InstitutionResult) -> Text | None:
+    if not math.isfinite(row.federated.value):
+        return Text(
+            en="test records of one class only: no AUC", zh="测试记录只有一类标签：无法计算 AUC"
+        )
+    if not math.isfinite(row.local.value):
+        return Text(en="too few records for a local model", zh="记录过少，无法训练本地模型")
+    return None
+
+
 def calibration_chart(table: Sequence[CalibrationBin]) -> Text:
     """Observed default rate against predicted PD, with intervals and the diagonal."""
 
     def draw(figure: Figure, language: Language) -> None:
         zh = language == "zh"
-        ax = _axes(figure, 0.75, 0.6, 0.15, 0.15)
+        ax = axes(figure, 0.75, 0.6, 0.15, 0.15)
         ends = [b.predicted for b in table] + [min(b.interval.high, 1.0) for b in table]
         most = 1.08 * max(ends, default=0.5) or 0.1
         ax.plot([0, most], [0, most], color=POOLED, lw=1.1, ls=(0, (4, 3)))
@@ -175,9 +188,11 @@ def trace_chart(trace: Sequence[Mapping[str, float]], stages: Sequence[str]) -> 
             if known and max(known) > 50 * min(known):
                 ax.set_yscale("log")
                 y = [v if v > 0 else math.nan for v in y]
+                ax.yaxis.set_minor_formatter(NullFormatter())
             ax.plot(x, y, "o-", color=FEDERATED, ms=3.2, lw=1.1)
             _shade(ax, x, stages)
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            ax.yaxis.set_major_formatter(_plain)
             ax.grid(axis="y")
             ax.set_title(
                 say(TRACE_WORDS.get(key, key), language), loc="left", fontsize=10, color=INK, pad=14
@@ -208,66 +223,3 @@ def _shade(ax: Axes, x: Sequence[float], stages: Sequence[str]) -> None:
             start = i
     if x:
         ax.set_xlim(x[0] - 0.5, x[-1] + 0.5)
-
-
-def _short(value: float) -> str:
-    for size, mark in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{mark}"
-    return f"{value:.3g}"
-
-
-def shape_chart(shape: FeatureShape) -> str:
-    """Step plot of one feature; every bin as wide as the next, the missing bin set apart."""
-
-    def draw(figure: Figure, _: Language) -> None:
-        ax = _axes(figure, 0.5, 0.42, 0.1, 0.1)
-        n = len(shape.values)
-        ax.axhline(0, color=POOLED, lw=0.8)
-        if shape.categories is None:
-            steps, ends = list(shape.values), list(range(n + 1))
-            ax.stairs(steps, ends, color=FEDERATED, lw=1.6, baseline=None)
-            edges = shape.edges or ()
-            ticks = sorted({round(k * n / 4) for k in (1, 2, 3)} & set(range(1, len(edges) + 1)))
-            ax.set_xticks(ticks, [_short(edges[t - 1]) for t in ticks])
-        else:
-            colors = [LOCAL if v > 0 else FEDERATED for v in shape.values]
-            ax.bar([i + 0.5 for i in range(n)], shape.values, width=0.7, color=colors)
-            every = max(1, math.ceil(n / 4))
-            shown = range(0, n, every)
-            room = 2.0 * every / max(n, 1)
-            ax.set_xticks(
-                [i + 0.5 for i in shown], [shorten(shape.categories[i], room) for i in shown]
-            )
-        if shape.missing is not None:
-            ax.axvline(-0.06 * n, color=GRID, lw=1)
-            ax.plot(-0.14 * n, shape.missing, "D", color=MUTED, ms=4.5)
-            ax.set_xticks(
-                [-0.14 * n, *ax.get_xticks()], ["NA", *(t.get_text() for t in ax.get_xticklabels())]
-            )
-        ax.set_xlim(-0.22 * n if shape.missing is not None else 0, n)
-        ax.yaxis.set_major_locator(MaxNLocator(4))
-        ax.grid(axis="y")
-
-    return svg(2.9, 1.75, draw, "en")
-
-
-def pair_chart(pair: PairShape) -> str:
-    """Heat map of a pair: warm raises risk, cool lowers it."""
-
-    def draw(figure: Figure, _: Language) -> None:
-        ax = _axes(figure, 0.55, 0.35, 0.1, 0.1)
-        most = max((abs(v) for row in pair.values for v in row), default=0.0) or 1.0
-        scale = TwoSlopeNorm(0, -most, most)
-        ax.pcolormesh(pair.values, cmap="RdBu_r", norm=scale, edgecolors="white", lw=0.5)
-        for ticks, place, n in (
-            (pair.x_ticks, ax.set_xticks, len(pair.values[0])),
-            (pair.y_ticks, ax.set_yticks, len(pair.values)),
-        ):
-            at = [(i + 0.5) * n / len(ticks) for i in range(len(ticks))]
-            place(at, [shorten(t, 0.5) for t in ticks])
-        ax.tick_params(length=0)
-        for side in ax.spines.values():
-            side.set_visible(False)
-
-    return svg(2.6, 2.1, draw, "en")

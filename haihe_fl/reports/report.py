@@ -11,8 +11,12 @@ from markupsafe import Markup, escape
 from haihe_fl.errors import UserError
 from haihe_fl.i18n import Text, language
 from haihe_fl.reports import charts
-from haihe_fl.reports.results import DemoResults, Estimate, Label, both
+from haihe_fl.reports.guide import advice, guide
+from haihe_fl.reports.means import mean_auc
+from haihe_fl.reports.results import DemoResults, Label, both
+from haihe_fl.reports.shape_charts import pair_chart, shape_chart
 from haihe_fl.reports.svg import inline_svg
+from haihe_fl.reports.units import unit_title
 from haihe_fl.reports.words import GLOSSARY, THREAT_MODEL, findings
 
 SHAPES, PAIRS = 12, 6
@@ -127,6 +131,7 @@ def _environment() -> Environment:
         percent=percent,
         size=size,
         small=small,
+        unit=lambda v: dual(unit_title(v)),
         money=lambda v: dual(money(v)),
     )
     environment.globals.update(
@@ -135,11 +140,6 @@ def _environment() -> Environment:
         text=lambda en, zh: Text(en=en, zh=zh),
     )
     return environment
-
-
-def _mean_local(results: DemoResults) -> Estimate:
-    values = [r.local.value for r in results.institutions if math.isfinite(r.local.value)]
-    return Estimate(sum(values) / len(values) if values else math.nan)
 
 
 def render_report(results: DemoResults) -> str:
@@ -158,7 +158,9 @@ def render_report(results: DemoResults) -> str:
             r=results,
             lang=language(),
             findings=findings(results),
-            local_mean=_mean_local(results),
+            within=mean_auc(results.institutions),
+            guide=guide(results),
+            advice=advice(results),
             threat_model=results.privacy.threat_model or THREAT_MODEL,
             glossary=GLOSSARY,
             chart=_charts(),
@@ -169,8 +171,8 @@ def render_report(results: DemoResults) -> str:
                 else ""
             ),
             trace_chart=charts.trace_chart(results.trace, results.stages) if results.trace else "",
-            shapes=[(s, charts.shape_chart(s)) for s in shapes],
-            pairs=[(p, charts.pair_chart(p)) for p in pairs],
+            shapes=[(s, shape_chart(s)) for s in shapes],
+            pairs=[(p, pair_chart(p)) for p in pairs],
         )
     )
 

@@ -1,5 +1,6 @@
 """What a report is made of: plain data, no models, no rows."""
 
+import math
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -96,6 +97,8 @@ class InstitutionResult:
 
     Attributes
     ----------
+    records, test_records : int
+        All its records, and those of them held out to test on.
     federated, local : Estimate
         AUC of the federated model, and of a model trained on this institution's rows alone;
         NaN where the test rows hold one class only.
@@ -111,6 +114,7 @@ class InstitutionResult:
     federated: Estimate
     local: Estimate
     gain: Estimate | None = None
+    test_records: int = 0
 
 
 @dataclass(frozen=True)
@@ -183,14 +187,24 @@ class FeatureShape:
         Mean absolute effect over the training population, log-odds.
     missing : float, optional
         Effect where the value is missing.
+    unit : str
+        Unit of the edges, as the feature catalogue writes it.
     """
 
     label: Label
     importance: float
     values: tuple[float, ...]
     edges: tuple[float, ...] | None = None
-    categories: tuple[str, ...] | None = None
+    categories: tuple[Label, ...] | None = None
     missing: float | None = None
+    unit: str = ""
+
+
+class Tick(NamedTuple):
+    """A tick of a pair map: where, in cells from the origin, and what stands there."""
+
+    at: float
+    text: Label
 
 
 @dataclass(frozen=True)
@@ -201,8 +215,8 @@ class PairShape:
     y: Label
     importance: float
     values: tuple[tuple[float, ...], ...]
-    x_ticks: tuple[str, ...] = ()
-    y_ticks: tuple[str, ...] = ()
+    x_ticks: tuple[Tick, ...] = ()
+    y_ticks: tuple[Tick, ...] = ()
 
 
 class ReasonLine(NamedTuple):
@@ -225,7 +239,23 @@ class ExampleBorrower:
 
 @dataclass(frozen=True)
 class StressRow:
-    """One scenario. Amounts in CNY; ``sigma`` is the implied systematic factor."""
+    """One scenario.
+
+    Attributes
+    ----------
+    sigma : float
+        The implied systematic factor.
+    expected_loss, baseline_loss : float
+        Expected loss of all quarters, and what a quiet economy would lose, in CNY.
+    loss_rate : float
+        ``expected_loss`` over the exposure.
+    ecl : float
+        Highest IFRS 9 allowance, in CNY.
+    loss_999 : float
+        Worst one-year loss at 99.9 %, in CNY.
+    note : Label
+        What a reader of this row must know.
+    """
 
     name: Label
     family: Label
@@ -234,6 +264,9 @@ class StressRow:
     expected_loss: float
     ecl: float
     loss_999: float
+    baseline_loss: float = math.nan
+    loss_rate: float = math.nan
+    note: Label = ""
 
 
 @dataclass(frozen=True)
@@ -267,8 +300,12 @@ class DemoResults:
     stages : tuple of str
         Name of each release in ``trace``, e.g. ``"main/07"``; what stands before the stroke is
         the stage.
-    reproducibility : tuple of (Label, str)
+    reproducibility : tuple of (Label, Label)
         Config hash, data fingerprint, versions and the like.
+    data_note : Label
+        What a reader of figures on these rows must know.
+    no_stress : Label
+        Why there is no stress test, where there is none.
     """
 
     run: RunFacts
@@ -283,4 +320,6 @@ class DemoResults:
     examples: tuple[ExampleBorrower, ...] = ()
     stress: StressResult | None = None
     commands: tuple[Command, ...] = ()
-    reproducibility: tuple[tuple[Label, str], ...] = field(default=())
+    reproducibility: tuple[tuple[Label, Label], ...] = field(default=())
+    data_note: Label = ""
+    no_stress: Label = ""

@@ -1,8 +1,7 @@
 """What a report says in sentences: findings computed from the figures, and standing texts."""
 
-import math
-
 from haihe_fl.i18n import Text
+from haihe_fl.reports.means import judged, mean_auc
 from haihe_fl.reports.results import DemoResults, InstitutionResult, both
 
 THREAT_MODEL = (
@@ -43,8 +42,9 @@ GLOSSARY = (
                        "default rate, not with .5.",
                     zh="平均精确率：按召回率平均的精确率；应与违约率比较，而非 0.5。")),
     ("PD, ECL, EL", Text(en="Probability of default within 12 months; expected credit loss "
-                            "(provision); expected loss.",
-                         zh="12 个月违约概率；预期信用损失（拨备）；预期损失。")),
+                            "(provision), here its peak; expected loss, all quarters together.",
+                         zh="12 个月违约概率；预期信用损失（拨备，此处为峰值）；"
+                            "预期损失（全部季度合计）。")),
     ("ε, δ", Text(en="Differential privacy: smaller is stricter. Always read with the unit "
                      "(record or borrower) and the threat model.",
                   zh="差分隐私参数：越小越严格；须连同保护单元（记录或借款人）与威胁模型一起理解。")),
@@ -61,6 +61,20 @@ GLOSSARY = (
      Text(en="1 is ideal; below 1, PDs are too extreme. Intercept 0 is ideal; above 0, risk is "
              "under-stated.",
           zh="理想值为 1；小于 1 表示 PD 过于极端。截距理想值为 0；大于 0 表示低估风险。")),
+    (Text(en="Baseline loss", zh="基线损失"),
+     Text(en="What the portfolio loses over the same quarters in a quiet economy: every PD stays "
+             "where the model puts it.",
+          zh="同期经济平稳时组合的损失：各 PD 保持模型给出的水平。")),
+    (Text(en="99.9% loss", zh="99.9% 损失"),
+     Text(en="Loss that one year exceeds with a chance of 0.1%, seen from the worst quarter; it "
+             "may lie below EL, which adds up all quarters.",
+          zh="从最差季度起一年内以 0.1% 概率被超过的损失；预期损失为全部季度合计，可能高于它。")),
+    (Text(en="Severity, σ", zh="强度 σ"),
+     Text(en="How many standard deviations of the economy's common factor a scenario amounts to.",
+          zh="情景相当于经济共同因子的多少个标准差。")),
+    (Text(en="Log-odds", zh="对数几率"),
+     Text(en="ln(PD / (1 − PD)): effects of features add up on this scale; +0.7 doubles the odds.",
+          zh="ln(PD / (1 − PD))：各特征影响在此尺度上相加；+0.7 使几率翻倍。")),
     (Text(en="Scenario grade", zh="情景证据等级"),
      Text(en="How well the size of a scenario's shocks is documented; an expert size is no "
              "published figure.",
@@ -82,22 +96,22 @@ def findings(results: DemoResults) -> tuple[Text, ...]:
     An institution counts as better or worse beyond chance only if the paired interval of its gain
     excludes zero; without such intervals the text says so.
     """
-    judged = [r for r in results.institutions if math.isfinite(_gain(r))]
+    rows = judged(results.institutions)
     texts = []
-    if judged:
-        better = [r for r in judged if _gain(r) > 0]
-        mean = sum(map(_gain, judged)) / len(judged)
+    if rows:
+        better = [r for r in rows if _gain(r) > 0]
+        mean = mean_auc(rows).gain
         texts.append(
             Text(
                 en=f"Against a model of its own rows alone, the federated model ranks better at "
-                f"{len(better)} of {len(judged)} institutions; the mean change in AUC is "
-                f"{_signed(mean)}.",
-                zh=f"与仅用自有数据的模型相比，联邦模型在 {len(judged)} 家机构中的 "
-                f"{len(better)} 家排序更好；AUC 平均变化 {_signed(mean)}。",
+                f"{len(better)} of {len(rows)} institutions; the mean change in AUC, "
+                f"weighted by test records, is {_signed(mean)}.",
+                zh=f"与仅用自有数据的模型相比，联邦模型在 {len(rows)} 家机构中的 "
+                f"{len(better)} 家排序更好；按测试记录数加权，AUC 平均变化 {_signed(mean)}。",
             )
         )
-        texts.append(_beyond_chance(judged))
-        worse = sorted((r for r in judged if _gain(r) <= 0), key=_gain)
+        texts.append(_beyond_chance(rows))
+        worse = sorted((r for r in rows if _gain(r) <= 0), key=_gain)
         if worse:
             en = [f"{both(r.name).en} ({_signed(_gain(r))})" for r in worse]
             zh = [f"{both(r.name).zh}（{_signed(_gain(r))}）" for r in worse]
@@ -111,12 +125,14 @@ def findings(results: DemoResults) -> tuple[Text, ...]:
             texts.append(
                 Text(en="No institution is worse off on its figure.", zh="没有机构的数值变差。")
             )
-    unjudged = len(results.institutions) - len(judged)
+    unjudged = len(results.institutions) - len(rows)
     if unjudged:
         texts.append(
             Text(
-                en=f"{unjudged} could not be judged: their test rows hold one class only.",
-                zh=f"另有 {unjudged} 家无法判断：其测试样本只有一类标签。",
+                en=f"{unjudged} could not be judged: their test records hold one class only, or "
+                "they have too few records for a model of their own.",
+                zh=f"另有 {unjudged} 家无法判断：测试记录只有一类标签，"
+                "或记录过少无法训练自有模型。",
             )
         )
     pooled = results.comparison.pooled
@@ -124,19 +140,26 @@ def findings(results: DemoResults) -> tuple[Text, ...]:
         gap = pooled.value - results.comparison.federated.value
         word = ("below", "低") if gap >= 0 else ("above", "高")
         name = both(results.comparison.pooled_name)
+        cost = (
+            (
+                "what privacy and the form of the model cost together",
+                "这是隐私保护与模型形式的共同代价",
+            )
+            if gap >= 0
+            else ("privacy costs no ranking power here", "隐私保护在此未损失排序能力")
+        )
         texts.append(
             Text(
                 en=f"Over all test rows it stands {abs(gap):.3f} {word[0]} the reference "
-                f"({name.en}): what privacy and the additive form cost together.",
-                zh=f"在全部测试样本上，比参照（{name.zh}）{word[1]} {abs(gap):.3f}："
-                "这是隐私保护与可加形式的共同代价。",
+                f"({name.en}): {cost[0]}.",
+                zh=f"在全部测试样本上，比参照（{name.zh}）{word[1]} {abs(gap):.3f}：{cost[1]}。",
             )
         )
     return tuple(texts)
 
 
-def _beyond_chance(judged: list[InstitutionResult]) -> Text:
-    sure = [r.gain for r in judged if r.gain is not None and r.gain.low is not None]
+def _beyond_chance(rows: list[InstitutionResult]) -> Text:
+    sure = [r.gain for r in rows if r.gain is not None and r.gain.low is not None]
     if not sure:
         return Text(
             en="No paired intervals were computed, so chance is not ruled out anywhere.",

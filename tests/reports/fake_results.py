@@ -25,6 +25,7 @@ from haihe_fl.reports.results import (
     RunFacts,
     StressResult,
     StressRow,
+    Tick,
     ValidationResult,
 )
 
@@ -91,10 +92,13 @@ def fake_stress():
             expected_loss=3.1e8 * (1 + i / 3),
             ecl=4.4e8 * (1 + i / 3),
             loss_999=9.9e8 * (1 + i / 3),
+            baseline_loss=2.2e8,
+            loss_rate=0.031 * (1 + i / 3),
+            note=Text(en="Cells are lost.", zh="数据缺失。") if i == 6 else "",
         )
         for i, (en, zh, f_en, f_zh) in enumerate(SCENARIOS)
     )
-    loss = charts.svg(7.6, 2.2, lambda f, _: charts._axes(f, 1, 0.5, 0.1, 0.1).plot([1, 2]), "en")
+    loss = charts.svg(7.6, 2.2, lambda f, _: charts.axes(f, 1, 0.5, 0.1, 0.1).plot([1, 2]), "en")
     note = Text(en="PDs come from model v1; no policy overlay.", zh="PD 来自模型 v1；未叠加政策。")
     return StressResult(rows, heat, loss, note)
 
@@ -126,6 +130,7 @@ def fake_results(institutions=6, **changes):
                 name=Text(en=en, zh=zh),
                 kind=Text(en=k_en, zh=k_zh),
                 records=9000 - 1300 * i,
+                test_records=1800 - 260 * i,
                 default_rate=0.041 + 0.012 * i,
                 federated=Estimate(fed, fed - half, fed + half),
                 local=Estimate(local, local - half, local + half),
@@ -138,8 +143,8 @@ def fake_results(institutions=6, **changes):
             y=Text(en=FEATURES[i + 1][0], zh=FEATURES[i + 1][1]),
             importance=0.1 - 0.02 * i,
             values=tuple(map(tuple, rng.normal(0, 0.1, (7, 7)).round(3).tolist())),
-            x_ticks=("0.2", "1.4", "3k"),
-            y_ticks=("10%", "50%", "90%"),
+            x_ticks=(Tick(0.5, Text(en="NA", zh="缺失")), Tick(2.0, "0.2"), Tick(5.0, "1.4")),
+            y_ticks=tuple(Tick(k + 0.5, Text(en=f"kind {k}", zh=f"类别{k}")) for k in range(7)),
         )
         for i in range(4)
     )

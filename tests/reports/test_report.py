@@ -3,12 +3,15 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from fake_results import NAMES, SCENARIOS, fake_results
 
 from haihe_fl.errors import UserError
 from haihe_fl.evaluation.metrics import evaluate
 from haihe_fl.i18n import Text, set_language
+from haihe_fl.reports.guide import advice
+from haihe_fl.reports.means import mean_auc
 from haihe_fl.reports.report import interval, money, number, render_report, write_report
 from haihe_fl.reports.results import (
     BudgetLine,
@@ -133,8 +136,13 @@ def test_figures_shown_are_the_data(html, results):
         "11.00",
     ):
         assert wanted in text, wanted
-    local = [i.local.value for i in results.institutions]
-    assert f"{sum(local) / len(local):.3f}" in text
+    mean = mean_auc(results.institutions)
+    weights = [i.test_records for i in results.institutions]
+    local = np.average([i.local.value for i in results.institutions], weights=weights)
+    fed = np.average([i.federated.value for i in results.institutions], weights=weights)
+    assert mean == pytest.approx((fed, local, 6))
+    assert f"{local:.3f}mean within 6 institutions, weighted by test records" in text
+    assert f"federated on the same: {fed:.3f}" in text
     assert results.run.model_fingerprint in text and "haihe stress run gfc-replay" in text
     assert all(line.en in text for line in THREAT_MODEL)
     assert all(meaning.en in text for _, meaning in GLOSSARY)
@@ -166,7 +174,8 @@ def test_hostile_names_are_only_names(results):
 
 def test_findings_are_counted_from_the_figures(results):
     text = " ".join(f.en for f in findings(results))
-    assert "better at 4 of 6 institutions" in text and "+0.015" in text
+    assert "better at 4 of 6 institutions" in text
+    assert f"weighted by test records, is {mean_auc(results.institutions).gain:+.3f}" in text
     assert "better at 3, worse at 0, undecided at 3" in text
     assert "Port Leasing (−0.012), Beichen Micro-lending (−0.001)" in text
     assert "0.012 below the reference" in text
@@ -213,6 +222,46 @@ def test_the_smallest_report(results):
     render_report(replace(bare, institutions=()))
 
 
+def test_the_reader_is_told_what_it_means_and_what_to_do(results, slim):
+    text = Page(
+        render_report(replace(slim, data_note="A convention.", no_stress="No sector."))
+    ).text
+    for wanted in (
+        "How to read this page",
+        "e^3 = 20",
+        "A convention.",
+        "No stress test",
+        "No sector.",
+        "Made up by a generator",
+        "do not use the PDs before",
+    ):
+        assert wanted in text, wanted
+    do = " ".join(a.en for a in advice(results))
+    assert "3 institutions are undecided" in do and "beyond chance" not in do
+    tightest = min(b.cap - b.spent - b.reserved for b in results.privacy.budgets)
+    assert f"has ε {tightest:.2f} left" in do
+    assert f"Worst scenario: {SCENARIOS[-1][0]} (evidence: verified)" in do
+    only = replace(results.stress, rows=results.stress.rows[:2])
+    assert "confirmed before" in " ".join(a.en for a in advice(replace(results, stress=only)))
+
+
+@pytest.mark.parametrize(
+    ("slope", "level", "says"),
+    [((0.9, 1.1), (-0.1, 0.1), "Nothing"), ((0.5, 0.9), (-0.1, 0.1), "off"),
+     ((0.9, 1.1), (0.1, 0.2), "off")],
+)  # fmt: skip
+def test_calibration_is_judged_by_its_intervals(results, slope, level, says):
+    found = results.validation.metrics
+    intervals = {**found.intervals, "calibration_slope": slope, "calibration_intercept": level}
+    validation = replace(results.validation, metrics=replace(found, intervals=intervals))
+    assert says in advice(replace(results, validation=validation))[0].en
+
+
+def test_scenario_notes_stand_with_the_scenario(html, results):
+    assert "Cells are lost." in Page(html).text
+    assert f"{number(100 * results.stress.rows[0].loss_rate, 1)}%" in Page(html).text
+
+
 def test_nan_prints_as_a_dash_not_as_nan(slim):
     nothing = ValidationResult(evaluate([], []), (), 1.0, 1.0)
     unknown = Estimate(math.nan, math.nan, math.nan)
@@ -236,7 +285,7 @@ def test_only_the_twelve_most_important_shapes(results):
     assert len(results.shapes) == 13
     least = min(results.shapes, key=lambda s: s.importance)
     html = render_report(replace(results, pairs=()))
-    assert html.count('class="plot shape"') == 12
+    assert html.count('class="plot shape en"') == 12
     assert least.label.en not in Page(html).text
 
 

@@ -1,12 +1,17 @@
 import math
 import xml.etree.ElementTree as ET
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from fake_results import fake_results
 
+from haihe_fl.i18n import Text
 from haihe_fl.reports import charts
-from haihe_fl.reports.results import Estimate, FeatureShape, PairShape
+from haihe_fl.reports.results import Estimate, FeatureShape, PairShape, Tick
+from haihe_fl.reports.shape_charts import SIZE, pair_chart, shape_chart
 from haihe_fl.reports.svg import inline_svg
+from haihe_fl.reports.units import tick_labels, unit_title
 
 
 def texts(svg):
@@ -24,8 +29,8 @@ def test_text_stays_text_in_both_languages():
 
 def test_same_data_same_bytes_and_no_date():
     shape = FeatureShape("x", 0.1, (0.1, -0.2, 0.3), (1.0, 2.0), None, 0.4)
-    assert charts.shape_chart(shape) == charts.shape_chart(shape)
-    assert "<dc:date>" not in charts.shape_chart(shape)
+    assert shape_chart(shape) == shape_chart(shape)
+    assert "<dc:date>" not in shape_chart(shape).en
 
 
 def test_long_chinese_names_are_cut_to_the_room():
@@ -37,11 +42,70 @@ def test_long_chinese_names_are_cut_to_the_room():
 
 
 def test_missing_bin_and_categories_are_drawn():
-    with_missing = charts.shape_chart(FeatureShape("x", 1, (0.1, 0.2), (5.0,), None, 0.3))
-    without = charts.shape_chart(FeatureShape("x", 1, (0.1, 0.2), (5.0,)))
-    assert "NA" in texts(with_missing) and "NA" not in texts(without)
-    named = charts.shape_chart(FeatureShape("x", 1, (0.1, 0.2), None, ("A", "乙")))
-    assert {"A", "乙"} <= set(texts(named))
+    with_missing = shape_chart(FeatureShape("x", 1, (0.1, 0.2), (5.0,), None, 0.3))
+    without = shape_chart(FeatureShape("x", 1, (0.1, 0.2), (5.0,)))
+    assert "NA" in texts(with_missing.en) and "NA" not in texts(without.en)
+    assert "缺失" in texts(with_missing.zh)
+    named = shape_chart(FeatureShape("x", 1, (0.1, 0.2), None, ("A", "乙")))
+    assert {"A", "乙"} <= set(texts(named.en))
+
+
+def test_log_axes_have_plain_numbers():
+    rows = tuple({"release": float(i), "step": 10.0**-i} for i in range(1, 5))
+    for text in charts.trace_chart(rows, ()):
+        assert "mathdefault" not in str(text)
+    assert "0.01" in texts(charts.trace_chart(rows, ()).en)
+
+
+def test_an_interval_beyond_the_axis_is_marked():
+    row = fake_results().institutions[0]
+    inside = charts.institution_chart([row], None).en
+    assert not {"0", "0.1"} & set(texts(inside)) and "0.4" in texts(inside)
+    beyond = replace(row, local=Estimate(0.7, 0.1, 1.0))
+    assert charts.institution_chart([beyond], None).en.count("<use") > inside.count("<use")
+    nothing = replace(row, federated=Estimate(math.nan), local=Estimate(math.nan))
+    assert any("one class" in t for t in texts(charts.institution_chart([nothing], None).en))
+    low = replace(row, local=Estimate(0.25))
+    assert "0.2" in texts(charts.institution_chart([low], None).en)
+
+
+@pytest.mark.parametrize("edges", [(1e-6, 2e-6, 9e9), (0.1, 0.2, 0.3), (-900.0, -1.0, 123456.0)])
+def test_ticks_of_a_small_chart_never_touch(edges):
+    shape = FeatureShape("x", 1, (0.1, 0.2, 0.1, 0.3), edges, None, 0.3, "CNY 10k")
+    root = ET.fromstring(shape_chart(shape).en)
+    found = []
+    for e in root.iter():
+        style = e.get("style") or ""
+        if e.tag.endswith("text") and "anchor: middle" in style:
+            at = float(e.get("x") or e.get("transform")[10:].split()[0])
+            found.append((at, 72 * charts.text_width(e.text, SIZE)))
+    found.sort()
+    assert 2 <= len(found) <= 4
+    for (a, wide), (b, next_) in pairwise(found):
+        assert a + wide / 2 < b - next_ / 2
+
+
+def test_many_categories_show_the_ends():
+    names = tuple(f"c{i:02}" for i in range(16))
+    values = tuple(0.1 * i for i in range(16))
+    drawn = texts(shape_chart(FeatureShape("x", 1, values, None, names)).en)
+    assert {"c15", "c11", "c04", "c00", "…"} <= set(drawn) and "c08" not in drawn
+
+
+def test_pair_maps_name_both_sides():
+    ticks = (Tick(0.5, Text(en="NA", zh="缺失")), Tick(1.5, Text(en="retail", zh="零售")))
+    pair = PairShape("x", "y", 0.1, ((0.1, 0.2), (0.0, -0.1)), (Tick(1.0, "30%"),), ticks)
+    assert {"NA", "retail", "30%"} <= set(texts(pair_chart(pair).en))
+    assert "零售" in texts(pair_chart(pair).zh)
+
+
+def test_numbers_stand_in_their_unit():
+    assert tick_labels([0.1, 0.25], "share", "en") == ["10%", "25%"]
+    assert tick_labels([2.5e6, 4e8], "TWD", "en") == ["2.5m", "400m"]
+    assert tick_labels([2.5e6, 4e8], "TWD", "zh") == ["250万", "4亿"]
+    assert tick_labels([1999.0, 2005.0], "year", "en") == ["1999", "2005"]
+    assert tick_labels([1e-6, 0.4], "times", "en") == [">0", "0.4"]
+    assert unit_title("cases").zh == "" and unit_title("USD").zh == "USD"
 
 
 @pytest.mark.parametrize(
@@ -52,8 +116,8 @@ def test_missing_bin_and_categories_are_drawn():
         lambda: charts.trace_chart((), ()),
         lambda: charts.trace_chart(({"release": 1.0, "step": math.nan},), ("q",)),
         lambda: charts.trace_chart(({"release": 1.0, "a": 1e-6}, {"release": 2.0, "a": 1.0}), ()),
-        lambda: charts.shape_chart(FeatureShape("x", 0.0, (0.0,), (), None, None)),
-        lambda: charts.pair_chart(PairShape("x", "y", 0.0, ((0.0, 0.0),))),
+        lambda: shape_chart(FeatureShape("x", 0.0, (0.0,), (), None, None)),
+        lambda: pair_chart(PairShape("x", "y", 0.0, ((0.0, 0.0),))),
     ],
 )
 def test_little_data_still_draws(draw):
