@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from haihe_fl.errors import NetworkError
+from haihe_fl.errors import NetworkError, PolicyError
 from haihe_fl.messages import node_pb2 as m
 from haihe_fl.messages.codec import to_tensor
 from haihe_fl.models.plan import TrainingPlan
@@ -55,6 +55,8 @@ class SecureSumSession:
         ------
         NetworkError
             H4204 if fewer than the plan's minimum accept.
+        PolicyError
+            H3306 if all who do not accept refuse by policy or budget.
         """
         replies = self._ask(
             {
@@ -164,11 +166,18 @@ class SecureSumSession:
     def _require(self, present: Mapping[str, object]) -> None:
         if len(present) >= self.plan.minimum:
             return
-        reasons = ", ".join(f"{n} ({why})" for n, why in sorted(self.out.items()))
-        raise NetworkError(
-            "H4204",
-            en=f"run {self.plan.run} did not start: {len(present)} institutions accept, "
-            f"{self.plan.minimum} must; against it: {reasons}. docs/errors.md explains each number",
-            zh=f"任务 {self.plan.run} 未能启动:{len(present)} 家机构同意,至少需要 "
-            f"{self.plan.minimum} 家;未同意:{reasons}。各编号的含义见 docs/errors.md",
+        against: dict[str, list[str]] = {}
+        for name, why in sorted(self.out.items()):
+            against.setdefault(why, []).append(name)
+        reasons = "; ".join(f"{why}: {', '.join(names)}" for why, names in sorted(against.items()))
+        en = (
+            f"run {self.plan.run} did not start: {len(present)} institutions accept, "
+            f"{self.plan.minimum} must. Against it: {reasons}. docs/errors.md explains each number"
         )
+        zh = (
+            f"任务 {self.plan.run} 未能启动:{len(present)} 家机构同意,至少需要 "
+            f"{self.plan.minimum} 家。未同意:{reasons}。各编号的含义见 docs/errors.md"
+        )
+        if all(why.startswith("H3") for why in against):
+            raise PolicyError("H3306", en=en, zh=zh)
+        raise NetworkError("H4204", en=en, zh=zh)

@@ -15,7 +15,7 @@ from clients.policy import NodePolicy
 from consortium.flower_app import BUNDLED, write_flower_app
 from consortium.inprocess import InProcessConsortium
 from haihe_fl.data.cohort import Cohort
-from haihe_fl.errors import NetworkError
+from haihe_fl.errors import NetworkError, PolicyError
 from haihe_fl.workspace import Workspace
 from server.job import TrainingJob
 from server.training import TrainingReport, run_training
@@ -107,7 +107,7 @@ def test_a_ledger_outlives_its_process(tmp_path: Path, written: list[dict[str, o
     consortium.close()
     consortium = InProcessConsortium.open(tmp_path / "c", make_cohorts(), policy)
     assert certificates == {n: a.identity.certificate for n, a in consortium.agents.items()}
-    with pytest.raises(NetworkError, match=r"H4204.*H3202"):
+    with pytest.raises(PolicyError, match=r"H3306.*H3202"):
         run(consortium, tmp_path)
     consortium.close()
 

@@ -21,7 +21,7 @@ from small_consortium import (
 
 from clients.policy import NodePolicy
 from consortium.inprocess import InProcessConsortium
-from haihe_fl.errors import NetworkError
+from haihe_fl.errors import NetworkError, PolicyError
 from haihe_fl.messages import node_pb2 as m
 from haihe_fl.models.plan import TrainingPlan, release_steps
 from haihe_fl.models.releases import ReleaseComputer, ReleaseRequest
@@ -177,9 +177,9 @@ def test_too_few_at_the_start(tmp_path: Path) -> None:
     consortium = InProcessConsortium.open(tmp_path, cohorts)
     for name in NAMES[:2]:
         consortium.agents[name].policy = strict
-    with pytest.raises(NetworkError, match="H4204") as caught:
+    with pytest.raises(PolicyError, match="H3306") as caught:
         session(SpyGrid(consortium), again(1))
-    assert all(f"{name} (H3301)" in str(caught.value) for name in NAMES[:2])
+    assert f"H3301: {', '.join(NAMES[:2])}" in str(caught.value)
     consortium.close()
 
 
