@@ -267,10 +267,10 @@ def _row_note(result: StressResult) -> Label:
         return ""
     return Text(
         en=f"{lost:.0%} of all cells are lost at the peak, and the model scores them with each "
-        "feature's missing bin. Most of the rise is what a blinded model would report, and "
-        "provision for; the borrowers themselves are hardly worse.",
+        "feature's missing bin. That part of the rise is what a blinded model would report and "
+        "provision for, not defaults to come.",
         zh=f"峰值时 {lost:.0%} 的数据单元缺失,模型按各特征的缺失分箱评分。"
-        "上升部分主要是模型在数据缺失时的读数及相应计提,借款人自身几乎没有变差。",
+        "由此上升的部分是模型在数据缺失时的读数及相应计提,并非将来的违约。",
     )
 
 

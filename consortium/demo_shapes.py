@@ -94,7 +94,7 @@ def _edges(model: AdditiveModel, j: int, place: NDArray[np.intp]) -> list[Tick]:
     cuts = model.tables.binning.cuts[number_columns(model.catalogue).index(j)]
     starts = [b for b in range(2, len(place)) if place[b] != place[b - 1]]
     if len(starts) > MOST_EDGES:
-        picks = np.linspace(0, len(starts) - 1, MOST_EDGES + 2)[1:-1].round().astype(int)
+        picks = np.unique(np.linspace(0, len(starts) - 1, MOST_EDGES).round().astype(int))
         starts = [starts[k] for k in picks]
     unit = model.catalogue.features[j].unit
     edges = [float(cuts[b - 2]) for b in starts]

@@ -1,5 +1,6 @@
 """Reason codes: what costs a borrower most, against the average borrower."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +54,12 @@ class Reason:
 
 
 def _amount(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.6g}"
+    """Return a number with four significant digits, and all of those before the point."""
+    if value == 0:
+        return "0"
+    digits = max(0, 3 - math.floor(math.log10(abs(value))))
+    text = f"{value:,.{digits}f}"
+    return text.rstrip("0").rstrip(".") if digits else text
 
 
 def show_value(feature: Feature, value: float) -> tuple[str, str]:

@@ -190,7 +190,7 @@ def trace_chart(trace: Sequence[Mapping[str, float]], stages: Sequence[str]) -> 
                 y = [v if v > 0 else math.nan for v in y]
                 ax.yaxis.set_minor_formatter(NullFormatter())
             ax.plot(x, y, "o-", color=FEDERATED, ms=3.2, lw=1.1)
-            _shade(ax, x, stages)
+            _shade(ax, x, stages, language)
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.yaxis.set_major_formatter(_plain)
             ax.grid(axis="y")
@@ -203,7 +203,14 @@ def trace_chart(trace: Sequence[Mapping[str, float]], stages: Sequence[str]) -> 
     return in_both(10.2, max(1.9 * len(keys), 1.0) + 0.1, draw)
 
 
-def _shade(ax: Axes, x: Sequence[float], stages: Sequence[str]) -> None:
+STAGES = {
+    "main": Text(en="single features", zh="单特征"),
+    "joint": Text(en="features and pairs", zh="特征与交互"),
+    "round": Text(en="rounds", zh="各轮"),
+}
+
+
+def _shade(ax: Axes, x: Sequence[float], stages: Sequence[str], language: Language) -> None:
     names = [s.split("/")[0] for s in stages[: len(x)]]
     start, band = 0, "none"
     for i in range(1, len(names) + 1):
@@ -213,7 +220,7 @@ def _shade(ax: Axes, x: Sequence[float], stages: Sequence[str]) -> None:
             band = "none" if band == BAND else BAND
             if high - low >= 0.06 * (x[-1] - x[0] + 1):
                 ax.annotate(
-                    names[start],
+                    say(STAGES.get(names[start], names[start]), language),
                     ((low + high) / 2, 1.02),
                     xycoords=("data", "axes fraction"),
                     ha="center",

@@ -1,6 +1,7 @@
 """How to read a report, and what to do next: sentences that follow from its figures."""
 
 import math
+import re
 
 from haihe_fl.i18n import Text
 from haihe_fl.reports.means import judged
@@ -27,6 +28,7 @@ def guide(results: DemoResults) -> tuple[Entry, ...]:
         )
     )
     factor = math.exp(min(privacy.epsilon, 50.0))
+    delta = re.sub(r"e-0+", "e-", f"{privacy.delta:g}")
     many = f"{factor:,.0f}" if factor < 1e6 else f"{factor:.0e}"
     entries: list[Entry] = [
         (
@@ -43,11 +45,11 @@ def guide(results: DemoResults) -> tuple[Entry, ...]:
             Text(
                 en=f"Whatever anybody infers from this run, taking part or not changes its odds "
                 f"for one {unit.en} by a factor of at most e^{privacy.epsilon:g} = {many}, but "
-                f"for a chance of δ = {privacy.delta:g}. That is a worst case over all attacks; "
+                f"for a chance of δ = {delta}. That is a worst case over all attacks; "
                 "smaller is stricter. Budgets of several runs add up in each institution's own "
                 "ledger.",
                 zh=f"无论外界从本次运行推断什么，{unit.zh}参与与否对其几率的影响最多为 "
-                f"e^{privacy.epsilon:g} = {many} 倍，例外概率不超过 δ = {privacy.delta:g}。"
+                f"e^{privacy.epsilon:g} = {many} 倍，例外概率不超过 δ = {delta}。"
                 "这是针对所有攻击的最坏情形；ε 越小越严格。"
                 "多次运行的预算在各机构自己的台账中累计。",
             ),
@@ -55,8 +57,8 @@ def guide(results: DemoResults) -> tuple[Entry, ...]:
         (
             Text(en="Two kinds of AUC", zh="两种 AUC"),
             Text(
-                en="Those under “Who gains” are exact: one process held all rows, as only an "
-                "exercise can. Those under “Validation” come from a noisy sum: all that the "
+                en="Those of 'Who gains' are exact: one process held all rows, as only an "
+                "exercise can. Those of 'Validation' come from a noisy sum: all that the "
                 "centre of a real consortium would see. They differ by the noise, and most "
                 "where records are few.",
                 zh="“谁受益”中的 AUC 为精确值：只有演练才能由一个进程持有全部数据。"

@@ -96,7 +96,7 @@ def write_chart(path: Path, kind: Literal["loss", "heatmap"], results: Results) 
 
 def _heat(results: Results) -> "tuple[Painter, float]":
     ratio = np.stack([_multiple(r) for r in results])
-    return (lambda figure: _heatmap(figure, ratio, results)), 1.15 + 0.27 * len(results)
+    return (lambda figure: _heatmap(figure, ratio, results)), 1.2 + 0.27 * len(results)
 
 
 def _loss(results: Results) -> "tuple[Painter, float]":
@@ -118,7 +118,7 @@ def _axes(figure: "Figure", left: float, bottom: float, right: float, top: float
 
 
 def _rows(results: Results) -> list[str]:
-    return [f"{shorten(r.name, 2.4, SIZE)} [{grade_label(r.grade)}]" for r in results]
+    return [f"{shorten(r.name, 2.8, SIZE)} [{grade_label(r.grade)}]" for r in results]
 
 
 def _margin(labels: list[str]) -> float:
@@ -129,11 +129,11 @@ def _heatmap(figure: "Figure", ratio: Any, results: Results) -> None:
     held = ~np.isnan(ratio).all(axis=0)  # sectors without a borrower have no column
     ratio = ratio[:, held]
     labels = _rows(results)
-    axes = _axes(figure, _margin(labels), 0.1, 0.55, 1.05)
+    axes = _axes(figure, _margin(labels), 0.1, 0.9, 1.1)
     axes.imshow(ratio, aspect="auto", cmap="YlOrRd", vmin=1.0)
     axes.set_yticks(range(len(labels)), labels)
     sectors = [
-        shorten(sector_label(s), 1.5, SIZE)
+        shorten(sector_label(s), 1.9, SIZE)
         for s, there in zip(results[0].sectors, held, strict=True)
         if there
     ]
@@ -205,7 +205,8 @@ def _bars(figure: "Figure", results: Results) -> None:
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.spines["left"].set_visible(False)
-    figure.legend(*axes.get_legend_handles_labels(), loc="upper left", ncols=3)
+    tick, *bars = axes.get_legend_handles_labels()[0]
+    figure.legend(handles=[*bars, tick], loc="upper left", ncols=3)
 
 
 def _course(figure: "Figure", result: StressResult) -> None:
