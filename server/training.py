@@ -142,11 +142,11 @@ def _plan(
         else:
             from haihe_fl.models.neural import NeuralSettings
             from haihe_fl.models.neural.accounting import local_steps, noise_multiplier_for
-            from haihe_fl.models.neural.preparation import QuantileTrainer
+            from haihe_fl.models.neural.trainer import NeuralTrainer
             from strategies.neural import local_rounds
 
             settings = NeuralSettings(**job.settings)
-            trainer = QuantileTrainer(catalogue, settings, budget.mu, len(members))
+            trainer = NeuralTrainer(catalogue, settings, budget.mu, len(members))
             noise = noise_multiplier_for(
                 budget, settings.sample_rate, settings.total_steps, trainer.mu_spent
             )

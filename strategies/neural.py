@@ -17,29 +17,28 @@ from flwr.serverapp.strategy import FedAvg, FedProx
 from haihe_fl.errors import IntegrityError, NetworkError
 from haihe_fl.messages.codec import to_tensor
 from haihe_fl.messages.node_pb2 import LocalTraining, NodeRequest
-from haihe_fl.models.neural import NeuralModel, average_weights
-from haihe_fl.models.neural.preparation import QuantileTrainer
 from haihe_fl.models.neural.settings import Weights, check_weights
+from haihe_fl.models.neural.trainer import NeuralTrainer
 from haihe_fl.models.releases import Trainer
 from strategies.exchange import BODY, Progress, error_number, parse_reply
 from strategies.secure_sum import SecureSumSession
 
 
-def local_rounds(progress: Progress) -> Callable[[SecureSumSession, Trainer], NeuralModel]:
+def local_rounds(progress: Progress) -> Callable[[SecureSumSession, Trainer], None]:
     """Return the rounds of local training as ``strategies.training.train`` takes them."""
 
-    def run(sums: SecureSumSession, trainer: Trainer) -> NeuralModel:
-        if not isinstance(trainer, QuantileTrainer):
-            raise TypeError("local training starts from a QuantileTrainer")
+    def run(sums: SecureSumSession, trainer: Trainer) -> None:
+        if not isinstance(trainer, NeuralTrainer):
+            raise TypeError("local training belongs to a NeuralTrainer")
         plan, settings = sums.plan, trainer.settings
         strategy = FedProx(proximal_mu=settings.proximal_mu) if settings.proximal_mu else FedAvg()
         encoder = {name: to_tensor(array) for name, array in trainer.arrays().items()}
         body = NodeRequest(run=plan.run, local_training=LocalTraining(arrays=encoder))
-        weights = trainer.model().weights
+        weights = trainer.start()
         history: list[Weights] = []
-        total = len(plan.releases) + len(plan.local)
+        total, done = len(plan.releases) + len(plan.local), len(trainer.trace())
         for number, step in enumerate(plan.local, start=1):
-            progress(step.name, len(trainer.schedule()) + number - 1, total)
+            progress(step.name, done + number - 1, total)
             config = ConfigRecord(
                 {
                     BODY: body.SerializeToString(),
@@ -66,9 +65,7 @@ def local_rounds(progress: Progress) -> Callable[[SecureSumSession, Trainer], Ne
                 raise RuntimeError("FedAvg returned nothing for accepted updates")
             weights = [a.numpy().astype(np.float32) for a in averaged.values()]
             history.append(weights)
-        return NeuralModel.from_weights(
-            trainer.catalogue, trainer.encoder, settings, average_weights(history)
-        )
+        trainer.finish_local(history)
 
     return run
 

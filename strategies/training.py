@@ -14,8 +14,8 @@ from haihe_fl.models.validation import KIND, validation_request
 from strategies.exchange import Progress
 from strategies.secure_sum import SecureSumSession
 
-Averaging = Callable[[SecureSumSession, Trainer], RiskModel]
-"""Rounds of local training between the sums and the validation (the neural family)."""
+Averaging = Callable[[SecureSumSession, Trainer], None]
+"""Rounds of local training, of which it tells the trainer (the neural family)."""
 
 
 @dataclass
@@ -45,7 +45,8 @@ def train(
     progress : callable
         Told of every step.
     local : callable, optional
-        Rounds of local training after the sums.
+        Rounds of local training, once the trainer wants no more sums. It may want some
+        afterwards.
     """
     try:
         return _train(sums, trainer, progress, local)
@@ -63,15 +64,24 @@ def _train(
     sums.open()
     survivors: list[tuple[str, ...]] = []
 
+    trained = 0
+
     def release(request: ReleaseRequest) -> NDArray[np.int64]:
-        progress(request.name, len(survivors), total)
+        progress(request.name, len(survivors) + trained, total)
         result = sums.sum(request)
         survivors.append(result.survivors)
         return result.total
 
-    while (request := trainer.next_request()) is not None:
-        trainer.absorb(release(request))
-    model = local(sums, trainer) if local is not None else trainer.model()
+    def ask() -> None:
+        while (request := trainer.next_request()) is not None:
+            trainer.absorb(release(request))
+
+    ask()
+    if local is not None:
+        local(sums, trainer)
+        trained = len(plan.local)
+        ask()
+    model = trainer.model()
     last = plan.step(KIND)
     validation = None
     if last is not None:

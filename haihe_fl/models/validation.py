@@ -41,9 +41,9 @@ UNIT = 1 << 10
 MOST_BINS = 4096
 
 
-def planned_histogram(kind: str, noise_multiplier: float) -> PlannedRelease:
+def planned_histogram(kind: str, noise_multiplier: float, bins: int = BINS) -> PlannedRelease:
     """Return a release of ``KIND`` or ``CALIBRATION`` as it stands in a schedule."""
-    return PlannedRelease(kind, kind, noise_multiplier, 2 * BINS, PARTS[kind])
+    return PlannedRelease(kind, kind, noise_multiplier, 2 * bins, PARTS[kind])
 
 
 def planned_validation(noise_multiplier: float) -> PlannedRelease:
@@ -56,7 +56,9 @@ def validation_request(model: RiskModel, noise_multiplier: float) -> ReleaseRequ
     return score_request(planned_validation(noise_multiplier), model)
 
 
-def score_request(plan: PlannedRelease, model: RiskModel) -> ReleaseRequest:
+def score_request(
+    plan: PlannedRelease, model: RiskModel, edges: NDArray[np.float64] = SCORE_EDGES
+) -> ReleaseRequest:
     """Return a planned release with the model it is to score and the public edges."""
     return ReleaseRequest(
         plan.name,
@@ -66,7 +68,7 @@ def score_request(plan: PlannedRelease, model: RiskModel) -> ReleaseRequest:
         plan.part,
         arrays={
             "model": np.frombuffer(model.to_bytes(), dtype=np.uint8),
-            "edges": SCORE_EDGES.copy(),
+            "edges": edges.copy(),
         },
     )
 

@@ -17,12 +17,12 @@ from small_consortium import (
 
 from clients.policy import NodePolicy
 from consortium.inprocess import InProcessConsortium
-from haihe_fl.errors import NetworkError
+from haihe_fl.errors import NetworkError, PolicyError
 from haihe_fl.messages import node_pb2 as m
 from haihe_fl.messages.codec import from_tensor, to_tensor
 from haihe_fl.models.neural import NeuralModel, NeuralSettings
 from haihe_fl.models.neural.accounting import local_steps
-from haihe_fl.models.neural.preparation import QuantileTrainer
+from haihe_fl.models.neural.trainer import NeuralTrainer
 from haihe_fl.models.plan import TrainingPlan, release_steps
 from haihe_fl.models.validation import KIND
 from haihe_fl.privacy.accountant import epsilon_spent
@@ -105,7 +105,7 @@ def test_a_failed_run_is_ended_at_the_institutions(consortium: InProcessConsorti
 def test_a_run_that_does_not_start_reserves_nothing(consortium: InProcessConsortium) -> None:
     for name in NAMES[:2]:
         consortium.agents[name].policy = NodePolicy(modes=("inspected",))
-    with pytest.raises(NetworkError, match="H4204"):
+    with pytest.raises(PolicyError, match="H3306"):
         train(fresh(SpyGrid(consortium), make_plan()), make_trainer(), silent)
     for agent in consortium.agents.values():
         assert agent.ledger.reserved() == agent.ledger.spent() == 0.0
@@ -133,7 +133,7 @@ NOISE = 9.0
 def neural_run(
     consortium: InProcessConsortium, settings: NeuralSettings = SETTINGS, run: str = "run-1"
 ) -> tuple[TrainingPlan, SecureSumSession, Outcome]:
-    trainer = QuantileTrainer(CATALOGUE, settings, BUDGET.mu, len(NAMES))
+    trainer = NeuralTrainer(CATALOGUE, settings, BUDGET.mu, len(NAMES))
     plan = make_plan(
         run=run,
         family="neural",
@@ -145,7 +145,15 @@ def neural_run(
         neural=settings,
     )
     sums = fresh(SpyGrid(consortium), plan, deadline_s=20.0)
-    return plan, sums, train(sums, trainer, silent, local_rounds(silent))
+    steps: list[tuple[str, int, int]] = []
+
+    def progress(what: str, done: int, total: int) -> None:
+        steps.append((what, done, total))
+
+    outcome = train(sums, trainer, progress, local_rounds(progress))
+    total = len(plan.releases) + len(plan.local)
+    assert [step[1:] for step in steps] == [(done, total) for done in range(total + 1)]
+    return plan, sums, outcome
 
 
 def forge(consortium: InProcessConsortium, name: str, change: Forge) -> None:
@@ -185,7 +193,7 @@ def test_local_rounds_train_and_are_charged(consortium: InProcessConsortium) -> 
     assert plan.mode == "inspected"
     for agent in consortium.agents.values():
         paid = [e.release for e in agent.ledger.entries() if e.kind == "charge"]
-        assert paid == ["quantiles", "local/01", "local/02"]
+        assert paid == ["quantiles", "local/01", "local/02", "validation/calibration"]
         expected = epsilon_spent([plan.events().values()], plan.delta)
         assert agent.ledger.spent() == pytest.approx(expected)
     # The weights that travelled are counted: twice there, twice back.
@@ -212,11 +220,11 @@ def test_a_retried_round_is_the_same_round(consortium: InProcessConsortium) -> N
         return reply
 
     agent.handle = ask_twice
-    neural_run(consortium)
+    plan, _, _ = neural_run(consortium)
     assert len(pairs) == 2
     assert all(one == other for one, other in pairs)
     charges = [e for e in agent.ledger.entries() if e.kind == "charge"]
-    assert len(charges) == 3
+    assert len(charges) == len(plan.events()) == 4
 
 
 @pytest.mark.parametrize(
@@ -278,8 +286,8 @@ def test_fedprox_holds_the_weights_back(consortium: InProcessConsortium) -> None
     plan, sums, outcome = neural_run(consortium, held, run="run-2")
     assert sums.out == {}
     assert plan.neural is not None and plan.neural.proximal_mu == 50.0
-    trainer = QuantileTrainer(CATALOGUE, held, BUDGET.mu, len(NAMES))
-    start = trainer.model().weights[0]
+    trainer = NeuralTrainer(CATALOGUE, held, BUDGET.mu, len(NAMES))
+    start = trainer.start()[0]
 
     def moved(model: object) -> float:
         return float(np.linalg.norm(model.weights[0] - start))

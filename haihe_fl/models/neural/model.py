@@ -102,6 +102,10 @@ class NeuralModel(RiskModel):
             out[rows] = self._forward(self.encoder(values[rows]))[0]
         return out
 
+    def score_inputs(self, inputs: Floats) -> Floats:
+        """Return log-odds, shape (n,), for network inputs of shape (n, width)."""
+        return self._forward(inputs)[0]
+
     @property
     def base(self) -> float:
         """Log-odds at the average borrower's inputs (``Encoder.reference``)."""

@@ -32,7 +32,7 @@ def train_round(
     settings : dict
         ``NeuralSettings`` of the plan.
     arrays : dict
-        Public arrays of ``QuantileTrainer.arrays``.
+        Public arrays of ``NeuralTrainer.arrays``.
     """
     trainer = computer.cache.get("neural")
     if trainer is None:

@@ -2,8 +2,7 @@
 
 Both are secure sums. The quantile release is the additive family's own: the encoder and the
 scale of a step follow from its noisy sum, so an institution's count is never asked for. The
-calibration release mends what clipping does to rare defaults: their gradients are the largest,
-so clipping them biases PDs downwards, and the noise never undoes it.
+calibration mends what clipping does to PDs (``neural.calibration``).
 """
 
 import math
@@ -13,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from haihe_fl.data.catalogue import FeatureCatalogue
-from haihe_fl.models.additive.algebra import platt
-from haihe_fl.models.binning import number_columns
+from haihe_fl.models.additive.local import COUNT_SCALE
+from haihe_fl.models.binning import CELLS, number_columns
+from haihe_fl.models.neural.calibration import BUCKETS, score_edges, slope_and_intercept
 from haihe_fl.models.neural.encoder import Encoder, public_binning
 from haihe_fl.models.neural.model import NeuralModel
 from haihe_fl.models.neural.quantiles import absorb_quantiles, quantile_release
@@ -25,16 +25,10 @@ from haihe_fl.models.neural.settings import (
     initial_weights,
 )
 from haihe_fl.models.releases import Arrays, PlannedRelease, ReleaseRequest
-from haihe_fl.models.validation import (
-    CALIBRATION,
-    SCORE_EDGES,
-    histogram_from_total,
-    planned_histogram,
-    score_request,
-)
+from haihe_fl.models.validation import CALIBRATION, UNIT, planned_histogram, score_request
 
 QUANTILE_SHARE = 0.05
-CALIBRATION_SHARE = 0.02
+CALIBRATION_SHARE = 0.05
 """Parts of mu squared that the two sums may spend; local training has the rest."""
 
 
@@ -60,10 +54,12 @@ class NeuralTrainer:
         self.settings = settings
         self.parties = parties
         self.encoder = Encoder(public_binning(catalogue))
-        self._plan = [planned_histogram(CALIBRATION, 1 / (mu * math.sqrt(CALIBRATION_SHARE)))]
+        noise = 1 / (mu * math.sqrt(CALIBRATION_SHARE))
+        self._plan = [planned_histogram(CALIBRATION, noise, BUCKETS)]
         if number_columns(catalogue):
             self._plan.insert(0, quantile_release(catalogue, 1 / (mu * math.sqrt(QUANTILE_SHARE))))
         self.mu_spent = math.sqrt(math.fsum(r.noise_multiplier**-2 for r in self._plan))
+        self._missing = np.zeros(len(catalogue.features))
         self._weights: Weights | None = None
         self._calibrated: NeuralModel | None = None
         self._trace: list[dict[str, float]] = []
@@ -81,21 +77,26 @@ class NeuralTrainer:
             return ReleaseRequest(
                 plan.name, plan.kind, plan.noise_multiplier, plan.length, plan.part
             )
-        return None if self._weights is None else score_request(plan, self.model())
+        if self._weights is None:
+            return None
+        return score_request(plan, self.model(), score_edges(self.model(), self._missing))
 
     def absorb(self, total: NDArray[np.int64]) -> None:
         """Take the noisy sum last asked for: set the encoder, or recalibrate."""
         plan = self._plan[len(self._trace)]
         if plan.kind == CALIBRATION:
-            counts = histogram_from_total(total, 0.0)
-            slope, intercept = platt(SCORE_EDGES, counts.good, counts.bad)
+            good, bad = total.astype(np.float64).reshape(2, BUCKETS) / UNIT
+            edges = score_edges(self.model(), self._missing)
+            slope, intercept = slope_and_intercept(edges, good, bad, plan.noise_multiplier)
             self._calibrated = self.model().recalibrated(slope, intercept)
-            self._trace.append({"slope": slope, "intercept": intercept})
+            self._note(slope=slope, intercept=intercept)
             return
         self.encoder, records = absorb_quantiles(self.catalogue, total)
+        gone = total.reshape(-1, CELLS + 1)[:, 0] / COUNT_SCALE / max(records, 1.0)
+        self._missing[number_columns(self.catalogue)] = np.clip(gone, 0.0, 1.0)
         average = max(round(records / self.parties), 1)
         self.settings = self.settings.model_copy(update={"records": average})
-        self._trace.append({"records": records})
+        self._note(records=records)
 
     def arrays(self) -> Arrays:
         """Return what every institution needs to train: encoder and average record number."""
@@ -118,5 +119,8 @@ class NeuralTrainer:
         return NeuralModel.from_weights(self.catalogue, self.encoder, self.settings, weights)
 
     def trace(self) -> list[dict[str, float]]:
-        """Return what each sum gave."""
+        """Return what each sum gave, a row a release."""
         return list(self._trace)
+
+    def _note(self, **figures: float) -> None:
+        self._trace.append({"release": float(len(self._trace) + 1), **figures})
