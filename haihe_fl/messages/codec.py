@@ -11,6 +11,7 @@ from haihe_fl.errors import IntegrityError
 from haihe_fl.messages.node_pb2 import Tensor
 
 DTYPES = frozenset({"uint8", "int8", "int32", "int64", "uint64", "float32", "float64"})
+MOST_ENTRIES = 2**40
 MOST_DIMENSIONS = 8
 
 
@@ -35,6 +36,7 @@ def from_tensor(tensor: Tensor) -> NDArray[Any]:
         tensor.dtype not in DTYPES
         or len(shape) > MOST_DIMENSIONS
         or math.prod(shape) * np.dtype(tensor.dtype).itemsize != len(tensor.data)
+        or math.prod(n or 1 for n in shape) > MOST_ENTRIES  # empty, with absurd other sides
     ):
         raise IntegrityError(
             "H5301",

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -125,6 +125,7 @@ def test_forged_tensors(dtype: str, shape: list[int], data: bytes) -> None:
         shape=st.lists(st.integers(0, 2**32 - 1), max_size=12),
     )
 )
+@example(m.Tensor(dtype="float32", shape=[0, 2**32 - 1, 2**32 - 1, 2**31], data=b""))
 def test_a_tensor_is_read_or_refused(tensor: m.Tensor) -> None:
     try:
         assert from_tensor(tensor).nbytes == len(tensor.data)
