@@ -65,6 +65,7 @@ def run_demo(
     names: dict[str, tuple[Label, Label]] | None = None,
     step: Step = lambda *_: None,
     policy: NodePolicy | None = None,
+    data_title: Text | None = None,
     data_note: Text | None = None,
 ) -> DemoRun:
     """Run the chain over a cohort that holds every institution's rows.
@@ -85,6 +86,8 @@ def run_demo(
         Told of progress.
     policy : NodePolicy, optional
         Of every institution.
+    data_title : Text, optional
+        What the rows are called; the job's label if left out.
     data_note : Text, optional
         What a reader of figures on these rows must know.
 
@@ -123,6 +126,7 @@ def run_demo(
         ledgers={name: agent.ledger for name, agent in consortium.agents.items()},
         stress=stress,
         no_stress=note or "",
+        data_title=data_title or job.data_label,
         data_note=data_note or "",
         names=names or {},
         seed=seed,
@@ -172,7 +176,7 @@ def _why_none(absent: list[str]) -> Text:
     names = {"ead": ("exposure (ead)", "敞口(ead)"), "sector": ("sector", "行业(sector)")}
     return Text(
         en=f"these rows carry no {' and no '.join(names[a][0] for a in absent)}, and a scenario "
-        "turns into losses through the two. If the file has them, add ead: and sector: to the "
+        "turns into losses through exposure and sector. If the file has them, add ead: and sector: to the "
         "mapping (docs/mapping.md); borrowers who are no enterprises have no sector, and then "
         "there is no stress test to make.",
         zh=f"数据中没有{'和'.join(names[a][1] for a in absent)},而情景须通过敞口与行业转化为损失。"

@@ -26,6 +26,7 @@ from haihe_fl.cli.options import (
     SeedOption,
     check_family,
     data_label,
+    data_title,
     institutions_of,
     read_rows,
 )
@@ -113,6 +114,7 @@ def demo(
             seed=seed,
             names={i.id: (i.name, i.kind_title) for i in made.institutions} if made else None,
             step=step,
+            data_title=data_title(data, enterprises, seed),
             data_note=load_mapping(mapping).note if mapping else None,
         )
     facts: dict[str, Any] = {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from haihe_fl.errors import UserError
-from haihe_fl.i18n import tr
+from haihe_fl.i18n import Text, tr
 
 if TYPE_CHECKING:
     from haihe_fl.data.cohort import Cohort
@@ -107,11 +107,16 @@ def institutions_of(cohort: "Cohort") -> int:
     return count
 
 
-def data_label(data: Path | None, enterprises: int, seed: int) -> str:
-    """Say where the rows come from, as cards and reports show it."""
+def data_title(data: Path | None, enterprises: int, seed: int) -> Text:
+    """Say where the rows come from, in both languages."""
     if data is not None:
-        return data.name
-    return tr(
-        f"synthetic Tianjin consortium, {enterprises:,} enterprises, seed {seed}",
-        f"合成天津联合体,{enterprises:,} 家企业,种子 {seed}",
+        return Text(en=data.name, zh=data.name)
+    return Text(
+        en=f"synthetic Tianjin consortium, {enterprises:,} enterprises, seed {seed}",
+        zh=f"合成天津联合体,{enterprises:,} 家企业,种子 {seed}",
     )
+
+
+def data_label(data: Path | None, enterprises: int, seed: int) -> str:
+    """Say where the rows come from, as cards show it."""
+    return str(data_title(data, enterprises, seed))

@@ -8,7 +8,9 @@ from haihe_fl.i18n import Language, Text
 from haihe_fl.models.reasons import UNITS
 
 COUNTED = frozenset(unit for unit, words in UNITS.items() if words == ("", ""))
-"""Units of things that are counted: an edge at 0.3 cases is an edge at one case."""
+"""Units of things that are counted, told by the feature's title."""
+WHOLE = COUNTED | {"days", "months"}
+"""Units in whole numbers: an edge at 0.3 cases is an edge at one case."""
 
 
 def is_share(unit: str) -> bool:
@@ -43,7 +45,7 @@ def tick_labels(values: Sequence[float], unit: str, language: Language) -> list[
     >>> tick_labels([0.0527, 1.7132, 3.8224], "times", "en")
     ['0.1', '1.7', '3.8']
     """
-    if unit in COUNTED:
+    if unit in WHOLE:
         values = [math.ceil(v) for v in values]
     scaled = [100 * v for v in values] if unit == "share" else list(values)
     digits = _digits(scaled)
