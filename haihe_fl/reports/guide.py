@@ -165,7 +165,10 @@ def _on_budget(results: DemoResults) -> tuple[Text, ...]:
     if not budgets:
         return ()
     least = min(budgets, key=lambda b: b.cap - b.spent - b.reserved)
+    same = len({(b.spent, b.reserved, b.cap) for b in budgets}) == 1
     left, name = max(least.cap - least.spent - least.reserved, 0.0), both(least.name)
+    if same and len(budgets) > 1:
+        name = Text(en="all are alike", zh="各家相同")
     return (
         Text(
             en=f"Before training again: the tightest ledger ({name.en}) has ε {left:.2f} left of "

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,7 +14,7 @@ from haihe_fl.i18n import Text, language
 from haihe_fl.reports import charts
 from haihe_fl.reports.guide import advice, guide
 from haihe_fl.reports.means import mean_auc
-from haihe_fl.reports.results import DemoResults, Label, both
+from haihe_fl.reports.results import BudgetLine, DemoResults, Label, both
 from haihe_fl.reports.shape_charts import pair_chart, shape_chart
 from haihe_fl.reports.svg import inline_svg
 from haihe_fl.reports.units import unit_title
@@ -142,6 +143,14 @@ def _environment() -> Environment:
     return environment
 
 
+def _budgets(budgets: tuple[BudgetLine, ...]) -> tuple[BudgetLine, ...]:
+    """Return the budgets to show: a single line where they are many and all the same."""
+    if len(budgets) < 6 or len({(b.spent, b.reserved, b.cap) for b in budgets}) > 1:
+        return budgets
+    every = Text(en=f"Each of the {len(budgets)} institutions", zh=f"{len(budgets)} 家机构均为")
+    return (replace(budgets[0], name=every),)
+
+
 def render_report(results: DemoResults) -> str:
     """Return the report as HTML.
 
@@ -159,6 +168,7 @@ def render_report(results: DemoResults) -> str:
             lang=language(),
             findings=findings(results),
             within=mean_auc(results.institutions),
+            budgets=_budgets(results.privacy.budgets),
             guide=guide(results),
             advice=advice(results),
             threat_model=results.privacy.threat_model or THREAT_MODEL,

@@ -155,6 +155,15 @@ def test_gauges_are_to_scale(slim):
     assert html.count('class="bar over"') == 1 and 'style="width:100.00%"' in html
 
 
+def test_many_equal_budgets_are_one_line(slim):
+    alike = tuple(BudgetLine(f"bank {k}", 3.0, 0.0, 8.0) for k in range(62))
+    text = Page(render_report(replace(slim, privacy=replace(slim.privacy, budgets=alike)))).text
+    assert "Each of the 62 institutions ε 3.00 / 8.00" in text and "bank 7" not in text
+    other = (*alike[1:], BudgetLine("bank 0", 4.0, 0.0, 8.0))
+    text = Page(render_report(replace(slim, privacy=replace(slim.privacy, budgets=other)))).text
+    assert "bank 7" in text
+
+
 def test_hostile_names_are_only_names(results):
     evil = '<script>alert(1)</script>"&$x_1$<img src=x onerror=alert(1)>'
     bad = replace(
