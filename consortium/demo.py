@@ -177,8 +177,8 @@ def _why_none(absent: list[str]) -> Text:
     return Text(
         en=f"these rows carry no {' and no '.join(names[a][0] for a in absent)}, and a scenario "
         "turns into losses through exposure and sector. If the file has them, add ead: and "
-        "sector: to the mapping (docs/mapping.md); borrowers who are no enterprises have no sector, and then "
-        "there is no stress test to make.",
+        "sector: to the mapping (docs/mapping.md); borrowers who are no enterprises have no "
+        "sector, and then there is no stress test to make.",
         zh=f"数据中没有{'和'.join(names[a][1] for a in absent)},而情景须通过敞口与行业转化为损失。"
         "若文件中有这些列,请在映射中添加 ead: 和 sector:(见 docs/mapping.md);"
         "借款人不是企业时没有行业,无从进行压力测试。",
