@@ -3,8 +3,10 @@
 import time
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 from flwr.serverapp import Grid
+from pydantic import ValidationError
 
 from haihe_fl.data.catalogue import FeatureCatalogue
 from haihe_fl.errors import NetworkError, UserError
@@ -22,7 +24,8 @@ from haihe_fl.models.validation import (
     metrics_from_total,
     planned_validation,
 )
-from haihe_fl.privacy.gaussian import Budget
+from haihe_fl.privacy.gaussian import Budget, mu_for
+from haihe_fl.privacy.noise import Quorum
 from haihe_fl.workspace import Workspace
 from server.job import TrainingJob
 from server.recording import record
@@ -65,7 +68,7 @@ def run_training(
     Raises
     ------
     UserError
-        H2101 if the job's settings do not fit its family.
+        H2101 if the job's settings do not fit its family, H2102 if its quorum is impossible.
     NetworkError
         H4203 if too few institutions are there, H4201 if too few stay.
     """
@@ -130,38 +133,28 @@ def _members(
 def _plan(
     job: TrainingJob, catalogue: FeatureCatalogue, members: list[str], progress: Progress
 ) -> tuple[TrainingPlan, Trainer, Averaging | None]:
-    budget = Budget(job.epsilon, job.delta)
     minimum, colluders = job.quorum_numbers(len(members))
-    steps: tuple[LocalStep, ...] = ()
-    neural = None
-    local: Averaging | None = None
-    trainer: Trainer
     try:
-        if job.family == "additive":
-            trainer = AdditiveTrainer(catalogue, AdditiveConfig(**job.settings), budget.mu)
-        else:
-            from haihe_fl.models.neural import NeuralSettings
-            from haihe_fl.models.neural.accounting import local_steps, noise_multiplier_for
-            from haihe_fl.models.neural.trainer import NeuralTrainer
-            from strategies.neural import local_rounds
-
-            settings = NeuralSettings(**job.settings)
-            trainer = NeuralTrainer(catalogue, settings, budget.mu, len(members))
-            noise = noise_multiplier_for(
-                budget, settings.sample_rate, settings.total_steps, trainer.mu_spent
-            )
-            steps, neural = local_steps(settings, noise), settings.model_dump(mode="json")
-            local = local_rounds(progress)
+        Quorum(len(members), minimum, colluders)
+    except ValueError as error:
+        raise UserError(
+            "H2102",
+            en=f"impossible quorum: {error}; change --minimum or --colluders, or leave them out",
+            zh=f"法定数量不成立:{error};请修改 --minimum 或 --colluders,或使用默认值",
+        ) from None
+    try:
+        trainer, steps, neural, local = _trainer(job, catalogue, len(members), progress)
     except (TypeError, ValueError) as error:
+        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise UserError(
             "H2101",
-            en=f"these settings do not fit the {job.family} family: {error}; see docs/training.md",
-            zh=f"设置不适用于 {job.family} 模型:{error};参见 docs/training.md",
+            en=f"these settings do not fit the {job.family} family: {what}; see docs/training.md",
+            zh=f"设置不适用于 {job.family} 模型:{what};参见 docs/training.md",
         ) from None
     releases = trainer.schedule()
     if job.holdout_share > 0:
         # Held-out borrowers pay for nothing else, so validation may spend the whole budget.
-        releases = [*releases, planned_validation(1 / budget.mu)]
+        releases = [*releases, planned_validation(1 / mu_for(job.epsilon, job.delta))]
     plan = TrainingPlan(
         run=uuid.uuid4().hex[:16],
         model=job.name,
@@ -179,3 +172,29 @@ def _plan(
         neural=neural,
     )
     return plan, trainer, local
+
+
+def _trainer(
+    job: TrainingJob, catalogue: FeatureCatalogue, parties: int, progress: Progress
+) -> tuple[Trainer, tuple[LocalStep, ...], dict[str, Any] | None, Averaging | None]:
+    """Return the trainer of a job's family and, for the neural one, what local training needs."""
+    budget = Budget(job.epsilon, job.delta)
+    if job.family == "additive":
+        return (
+            AdditiveTrainer(catalogue, AdditiveConfig(**job.settings), budget.mu),
+            (),
+            None,
+            None,
+        )
+    from haihe_fl.models.neural import NeuralSettings
+    from haihe_fl.models.neural.accounting import local_steps, noise_multiplier_for
+    from haihe_fl.models.neural.trainer import NeuralTrainer
+    from strategies.neural import local_rounds
+
+    settings = NeuralSettings(**job.settings)
+    trainer = NeuralTrainer(catalogue, settings, budget.mu, parties)
+    noise = noise_multiplier_for(
+        budget, settings.sample_rate, settings.total_steps, trainer.mu_spent
+    )
+    steps = local_steps(settings, noise)
+    return trainer, steps, settings.model_dump(mode="json"), local_rounds(progress)

@@ -1,6 +1,7 @@
 """What every command shares: output as table or JSON, progress, language, errors."""
 
 import json
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -71,5 +72,12 @@ def progress(label: str, total: int | None = None) -> Iterator[Progress]:
 
 
 def workspace(work: Path | None) -> Workspace:
-    """Open the working folder of a command."""
-    return Workspace.at(work)
+    """Open the working folder of a command; our own log goes to ``haihe.log`` in it."""
+    space = Workspace.at(work)
+    handler = logging.FileHandler(space.root / "haihe.log", delay=True, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    for name in ("clients", "server", "strategies", "consortium", "haihe_fl"):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.propagate = False  # the screen is for people
+    return space

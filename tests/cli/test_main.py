@@ -101,3 +101,20 @@ def test_stress_runs_on_the_registered_model(trained: tuple[Path, dict[str, obje
     assert scenario["scenario"] == "gfc-replay"
     assert str(result["model"]) in scenario["model"]
     assert scenario["pd_peak"] > scenario["pd_start"]
+
+
+def test_bad_settings_are_told_before_anything_is_spent(tmp_path: Path) -> None:
+    for setting, code in (
+        (["--set", "bins=1"], "H2101"),
+        (["--set", "no_such_setting=1"], "H2101"),
+        (["--family", "neural", "--set", "hidden=[5000000]"], "H2101"),
+        (["--minimum", "3"], "H2102"),
+    ):
+        done = haihe(
+            "train", "--enterprises", "1000", "--work", str(tmp_path), *setting, HAIHE_LANG="en"
+        )
+        assert done.returncode == 2, done.stderr
+        assert code in done.stderr
+        assert "Traceback" not in done.stderr
+    rows = json.loads(haihe("budget", "--json", "--work", str(tmp_path)).stdout)
+    assert all(row["spent"] == row["reserved"] == 0 for row in rows)

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ class NeuralSettings(BaseModel):
     Attributes
     ----------
     hidden : tuple of int
-        Units of the hidden layers; empty gives a logistic regression on the inputs.
+        Units of the hidden layers, four of 1,024 at most; empty gives a logistic regression on the inputs.
     activation : {"tanh", "relu"}
         Bounded activations bear noise and clipping better.
     rounds, local_steps : int
@@ -49,7 +49,7 @@ class NeuralSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    hidden: tuple[int, ...] = (32, 16)
+    hidden: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field(default=(32, 16), max_length=4)
     activation: Literal["tanh", "relu"] = "tanh"
     rounds: int = Field(default=20, gt=0, le=1000)
     local_steps: int = Field(default=8, gt=0, le=1000)
