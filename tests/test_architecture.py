@@ -37,7 +37,7 @@ ROOMS: dict[str, set[str]] = {
     "models": {"data", "privacy", "evaluation", "messages"},
     "scorecard": {"data", "models"},
     "monitoring": {"data", "models", "evaluation", "scorecard"},
-    "stress": {"data", "models", "evaluation", "scorecard"},
+    "stress": {"data", "models", "evaluation", "scorecard", "privacy"},
     "reports": {"data", "models", "evaluation", "scorecard", "stress", "privacy"},
 }
 
