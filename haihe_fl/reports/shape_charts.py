@@ -108,7 +108,7 @@ def pair_chart(pair: PairShape) -> Text:
     most = max((abs(v) for row in pair.values for v in row), default=0.0) or 1.0
 
     def draw(figure: Figure, language: Language) -> None:
-        y = [shorten(say(t.text, language), 1.15, SIZE) for t in pair.y_ticks]
+        y = [shorten(say(t.text, language), 1.35, SIZE) for t in pair.y_ticks]
         x = [shorten(say(t.text, language), 0.95, SIZE) for t in pair.x_ticks]
         slanted = _crowded(pair.x_ticks, x, len(pair.values[0]))
         below = 0.16 + 0.72 * max(map(_width, x), default=0.0) if slanted else 0.26
