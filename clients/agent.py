@@ -24,7 +24,7 @@ from haihe_fl.data.cohort import Cohort
 from haihe_fl.errors import HaiheError, IntegrityError, PolicyError
 from haihe_fl.messages import node_pb2 as m
 from haihe_fl.messages.codec import from_tensor, from_tensors, to_tensor
-from haihe_fl.models.plan import LocalStep, ReleaseStep, TrainingPlan
+from haihe_fl.models.plan import ExactStep, LocalStep, ReleaseStep, TrainingPlan
 from haihe_fl.models.releases import ReleaseComputer, ReleaseRequest
 from haihe_fl.privacy.ledger import Ledger
 from haihe_fl.privacy.noise import NoiseSource, Quorum
@@ -194,7 +194,8 @@ class NodeAgent:
             if plan_bytes is None or self._store.get(run, "keys") is None:
                 raise _no_run(run)
             plan = TrainingPlan.from_bytes(plan_bytes)
-            current = _Run(plan, ReleaseComputer(self.cohort, plan.holdout_share))
+            whole = plan.family == "stress"
+            current = _Run(plan, ReleaseComputer(self.cohort, plan.holdout_share, whole=whole))
             roster = self._store.get(run, "roster")
             if roster is not None:
                 current.party = self._join(plan, m.Roster.FromString(roster))
@@ -210,7 +211,7 @@ class NodeAgent:
     def _release(self, run: str, request: m.Release) -> m.NodeReply:
         party, current = self._party(run), self._run(run)
         step = current.plan.step(request.name)
-        if not isinstance(step, ReleaseStep) or any(
+        if not isinstance(step, ReleaseStep | ExactStep) or any(
             getattr(request, name) != value for name, value in step
         ):
             raise _not_planned(run, request.name)
@@ -218,12 +219,14 @@ class NodeAgent:
         def answer() -> m.NodeReply:
             asked = ReleaseRequest(**dict(step), arrays=from_tensors(request.arrays))
             exact = current.computer.answer(asked)
-            sd = current.plan.quorum.share_sd(step.noise_multiplier, exact.sensitivity)
-            noisy = exact.vector + self._noise.rounded_gaussian(sd, step.length)
-            upload = party.mask(step.name, noisy)
-            vector = upload.vector.astype("<u8").tobytes()
+            vector = exact.vector
+            if not isinstance(step, ExactStep):
+                sd = current.plan.quorum.share_sd(step.noise_multiplier, exact.sensitivity)
+                vector = vector + self._noise.rounded_gaussian(sd, step.length)
+            upload = party.mask(step.name, vector)
+            masked = upload.vector.astype("<u8").tobytes()
             return m.NodeReply(
-                upload=m.Upload(release=step.name, vector=vector, shares=upload.shares)
+                upload=m.Upload(release=step.name, vector=masked, shares=upload.shares)
             )
 
         return self._once(current.plan, step, request, answer)
@@ -259,7 +262,7 @@ class NodeAgent:
     def _once(
         self,
         plan: TrainingPlan,
-        step: ReleaseStep | LocalStep,
+        step: ReleaseStep | LocalStep | ExactStep,
         request: m.Release | m.LocalTraining,
         answer: Callable[[], m.NodeReply],
     ) -> m.NodeReply:
@@ -272,7 +275,10 @@ class NodeAgent:
             reply = answer().SerializeToString()
             self._store.remember(plan.run, step.name, body, reply)
         # Paid for before the first byte leaves; the same charge again costs nothing.
-        self.ledger.charge(plan.run, step.name, plan.events()[step.name])
+        if isinstance(step, ExactStep):
+            self.ledger.note_exact(plan.run, step.name)
+        else:
+            self.ledger.charge(plan.run, step.name, plan.events()[step.name])
         sent: m.NodeReply = m.NodeReply.FromString(reply)
         return sent
 
@@ -284,6 +290,10 @@ class NodeAgent:
         shares = self._party(run).reveal_shares(
             request.release, list(request.survivors), dict(request.ciphertexts)
         )
+        if self._run(run).plan.exact:
+            # Without noise, sums over different survivors would give the difference away.
+            names = "\n".join(sorted(request.survivors))
+            self._store.put(run, {"list of survivors": names.encode()})
         return m.NodeReply(self_shares=m.SelfShares(release=request.release, shares=shares))
 
     def _finish(self, run: str) -> m.NodeReply:

@@ -10,6 +10,9 @@ from haihe_fl.errors import PolicyError, UserError
 from haihe_fl.models.plan import TrainingPlan
 from haihe_fl.privacy.gaussian import Budget
 
+FEWEST_EXACT = 3
+"""A sum without noise is hidden by the others' figures alone: two, less one's own, is one."""
+
 
 class NodePolicy(BaseModel):
     """Limits that the node agent enforces, whatever the centre asks.
@@ -24,6 +27,10 @@ class NodePolicy(BaseModel):
         Model families and modes that may be trained here.
     minimum_survivors : int
         Fewest institutions among which this one's contribution may be hidden.
+    exact_stress_sums : bool
+        Whether network sums of a stress test may leave without noise, under the mask alone.
+        No epsilon covers them: read docs/stress-federated.md first. A stress test at all needs
+        ``stress`` among the families.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,9 +38,10 @@ class NodePolicy(BaseModel):
     epsilon_cap: float = Field(default=8.0, gt=0)
     delta: float = Field(default=1e-5, gt=0, lt=1)
     epsilon_per_run: float = Field(default=4.0, gt=0)
-    families: tuple[Literal["additive", "neural"], ...] = ("additive", "neural")
+    families: tuple[Literal["additive", "neural", "stress"], ...] = ("additive", "neural")
     modes: tuple[Literal["secure", "inspected"], ...] = ("secure", "inspected")
     minimum_survivors: int = Field(default=2, ge=2)
+    exact_stress_sums: bool = False
 
     @property
     def cap(self) -> Budget:
@@ -56,6 +64,9 @@ class NodePolicy(BaseModel):
             f"delta {plan.delta:g} > {self.delta:g}": plan.delta > self.delta,
             f"minimum of {plan.minimum} survivors < {self.minimum_survivors}": plan.minimum
             < self.minimum_survivors,
+            "sums without noise": bool(plan.exact) and not self.exact_stress_sums,
+            f"sums without noise among {plan.quorum.noise_parties} < {FEWEST_EXACT} honest "
+            "institutions": bool(plan.exact) and plan.quorum.noise_parties < FEWEST_EXACT,
         }
         for what, breached in breaches.items():
             if breached:

@@ -34,6 +34,21 @@ class ReleaseStep(_Step):
     part: Literal["train", "holdout"] = "train"
 
 
+class ExactStep(_Frozen):
+    """One secure sum without noise: a sum over all enterprises of a stress test, nothing else.
+
+    It has no epsilon at all, so no budget covers it: an institution answers only if its policy
+    says so (``NodePolicy.exact_stress_sums``). The kinds are a closed list; a release of
+    training or validation cannot be one.
+    """
+
+    name: Name
+    kind: Literal["stress/cells", "stress/draws"]
+    length: int = Field(gt=0, le=10_000_000)
+    part: Literal["train"] = "train"
+    noise_multiplier: float = Field(default=0.0, ge=0.0, le=0.0)
+
+
 class LocalStep(_Step):
     """One round of local DP-SGD: the institution adds the whole noise itself."""
 
@@ -51,6 +66,9 @@ class TrainingPlan(_Frozen):
         the full noise and its updates are visible to the centre.
     releases, local : tuple
         Every step that reads rows, in order, with its noise. Anything else is refused.
+    exact : tuple of ExactStep
+        Sums without noise, of a stress test only; ``epsilon`` says nothing about them. All of
+        a plan's sums open for the same survivors.
     neural : NeuralSettings
         Settings of local training, for the neural family. The local steps say the same of
         noise, rate and number as what will be trained: they are what is charged.
@@ -58,7 +76,7 @@ class TrainingPlan(_Frozen):
 
     run: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     model: Name
-    family: Literal["additive", "neural"]
+    family: Literal["additive", "neural", "stress"]
     mode: Mode
     catalogue_fingerprint: str
     participants: tuple[Name, ...] = Field(max_length=10_000)
@@ -69,11 +87,12 @@ class TrainingPlan(_Frozen):
     holdout_share: float = Field(ge=0, lt=1)
     releases: tuple[ReleaseStep, ...] = Field(max_length=10_000)
     local: tuple[LocalStep, ...] = ()
+    exact: tuple[ExactStep, ...] = Field(default=(), max_length=10)
     neural: NeuralSettings | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        names = [step.name for step in (*self.releases, *self.local)]
+        names = [s.name for s in (*self.releases, *self.local)] + [s.name for s in self.exact]
         if len(set(names)) != len(names):
             raise ValueError("two steps of the plan have the same name")
         if tuple(sorted(set(self.participants))) != self.participants:
@@ -82,8 +101,19 @@ class TrainingPlan(_Frozen):
             raise ValueError("settings of local training go with the neural family, and no other")
         if self.local != self._trained():
             raise ValueError("the local steps are not those that the settings train")
+        if self.family == "stress":
+            self._stress_only()
+        elif self.exact or any(step.kind.startswith("stress/") for step in self.releases):
+            raise ValueError("sums of a stress test go with its family, and no other")
         _ = self.quorum  # refuses numbers that make no quorum
         return self
+
+    def _stress_only(self) -> None:
+        kinds = [step.kind for step in self.releases]
+        if "stress/counts" not in kinds or not all(k.startswith("stress/") for k in kinds):
+            raise ValueError("a stress test counts firms, with noise, and trains nothing")
+        if self.local or self.holdout_share:
+            raise ValueError("a stress test reads all rows and trains nothing")
 
     def _trained(self) -> tuple[LocalStep, ...]:
         """Return the steps that the settings train, all with the first step's noise."""
@@ -111,7 +141,7 @@ class TrainingPlan(_Frozen):
         return Budget(self.epsilon, self.delta)
 
     def events(self) -> dict[str, Event]:
-        """Return the privacy event of every step, by name."""
+        """Return the privacy event of every step with noise, by name."""
         events: dict[str, Event] = {
             step.name: GaussianEvent(step.noise_multiplier, step.part) for step in self.releases
         }
@@ -121,9 +151,11 @@ class TrainingPlan(_Frozen):
         }
         return events
 
-    def step(self, name: str) -> ReleaseStep | LocalStep | None:
+    def step(self, name: str) -> ReleaseStep | LocalStep | ExactStep | None:
         """Return the step of that name, or None."""
-        steps: list[ReleaseStep | LocalStep] = [*self.releases, *self.local]
+        steps: list[ReleaseStep | LocalStep | ExactStep] = [
+            *self.releases, *self.local, *self.exact
+        ]  # fmt: skip
         return next((step for step in steps if step.name == name), None)
 
     def to_bytes(self) -> bytes:

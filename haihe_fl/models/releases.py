@@ -80,9 +80,11 @@ class ReleaseComputer:
         All rows of the institution.
     holdout_share : float
         Share of borrowers held out (see ``Cohort.holdout``).
+    whole : bool
+        Keep every column: a stress test reads exposures and counts distinct borrowers.
     """
 
-    def __init__(self, cohort: Cohort, holdout_share: float) -> None:
+    def __init__(self, cohort: Cohort, holdout_share: float, *, whole: bool = False) -> None:
         held = cohort.holdout(holdout_share)
         self.parts: dict[Part, Cohort] = {"train": cohort.take(~held), "holdout": cohort.take(held)}
         self.cache: dict[str, Any] = {}
@@ -99,7 +101,11 @@ class ReleaseComputer:
 
 Computation = Callable[[ReleaseRequest, Cohort, dict[str, Any]], Answer]
 KINDS: dict[str, Computation] = {}
-MODULES = {"additive": "haihe_fl.models.additive", "validation": "haihe_fl.models.validation"}
+MODULES = {
+    "additive": "haihe_fl.models.additive",
+    "validation": "haihe_fl.models.validation",
+    "stress": "haihe_fl.stress.federated",
+}
 """Where the kinds of each group are registered; imported at the first request."""
 
 

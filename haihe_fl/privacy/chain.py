@@ -32,8 +32,8 @@ class Entry:
         1, 2, 3, ... without gaps; the order of things, whatever the clock said.
     time : str
         UTC, ISO 8601; for people only.
-    kind : {"open", "reserve", "charge", "close"}
-        What happened.
+    kind : {"open", "reserve", "charge", "exact", "close"}
+        What happened; ``exact``: a sum without noise left, which no epsilon covers.
     run, release, model : str
         To what; empty where it does not apply.
     event : str
@@ -67,6 +67,7 @@ class State:
     plans: dict[str, dict[str, Event]] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
     charged: dict[str, dict[str, Event]] = field(default_factory=dict)
+    exact: dict[str, set[str]] = field(default_factory=dict)
     closed: set[str] = field(default_factory=set)
 
     @property
@@ -137,6 +138,9 @@ class State:
                 self.charged[entry.run] = {}
             case "charge":
                 self.charged[entry.run][entry.release] = event_from_json(entry.event)
+            case "exact":
+                self.plans[entry.run]  # nothing leaves outside a run
+                self.exact.setdefault(entry.run, set()).add(entry.release)
             case "close":
                 self.plans[entry.run]  # a run that never was cannot end
                 self.closed.add(entry.run)

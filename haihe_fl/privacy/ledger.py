@@ -193,19 +193,29 @@ class Ledger:
             if self._state.charged.get(run, {}).get(release) == event:
                 return False
             if self._state.plans.get(run, {}).get(release) != event or run in self._state.closed:
-                raise PolicyError(
-                    "H3203",
-                    en=f"release {release} of run {run} was not reserved with {event}, or the run "
-                    "is closed; reserve it under a new run",
-                    zh=f"运行 {run} 的发布 {release} 未按 {event} 预留,"
-                    "或该运行已关闭;请在新运行中预留",
-                )
+                raise _not_reserved(run, release, event)
             self._append("charge", run, release, self._state.models[run], event)
             return True
 
+    def note_exact(self, run: str, release: str) -> None:
+        """Note that a sum without noise leaves; once. It costs no epsilon: it has none.
+
+        Raises
+        ------
+        PolicyError
+            H3203, the run was not reserved, or is closed.
+        """
+        with self._lock, self._transaction():
+            if release in self._state.exact.get(run, set()):
+                return
+            if run not in self._state.plans or run in self._state.closed:
+                raise _not_reserved(run, release, "no noise")
+            self._append("exact", run, release, self._state.models[run], None)
+
     def paid(self, run: str, release: str) -> bool:
-        """Return whether a release is charged already."""
-        return release in self._state.charged.get(run, {})
+        """Return whether a release is charged, or noted as exact, already."""
+        charged, exact = self._state.charged.get(run, {}), self._state.exact.get(run, set())
+        return release in charged or release in exact
 
     def close(self, run: str) -> None:
         """End a run and give back what it reserved and did not spend."""
@@ -284,6 +294,15 @@ class Ledger:
         entry = Entry(head.seq + 1, time, kind, run, release, model, payload(content), head.hash)
         entry = replace(entry, hash=entry.digest())
         self._db.execute("INSERT INTO entries VALUES (?,?,?,?,?,?,?,?,?)", astuple(entry))
+
+
+def _not_reserved(run: str, release: str, event: object) -> PolicyError:
+    return PolicyError(
+        "H3203",
+        en=f"release {release} of run {run} was not reserved with {event}, or the run "
+        "is closed; reserve it under a new run",
+        zh=f"运行 {run} 的发布 {release} 未按 {event} 预留,或该运行已关闭;请在新运行中预留",
+    )
 
 
 @contextmanager
