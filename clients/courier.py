@@ -15,6 +15,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from haihe_fl.messages import HANDLE, MAX_MESSAGE
 from haihe_fl.messages.codec import from_tensor, to_tensor
 from haihe_fl.messages.node_pb2 import NodeReply, NodeRequest, Refusal
 
@@ -22,8 +23,6 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 BODY = "haihe"
-HANDLE = "/haihe.v1.NodeAgent/Handle"
-MAX_MESSAGE = 256 * 2**20
 MALFORMED, UNREACHABLE = "H5303", "H4301"
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import grpc
 
 from clients.agent import NodeAgent
-from clients.courier import HANDLE, MAX_MESSAGE
 from clients.node import open_node, socket_path
+from haihe_fl.messages import HANDLE, MAX_MESSAGE
 from haihe_fl.messages.node_pb2 import NodeReply, NodeRequest
 
 

@@ -11,6 +11,8 @@ from haihe_fl.data.catalogue import FeatureCatalogue
 
 Floats = NDArray[np.float32]
 
+_BLOCK = 8192
+
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
@@ -128,7 +130,12 @@ class Cohort:
     def fingerprint(self) -> str:
         """SHA-256 over schema, values, labels and keys. Kept at the institution."""
         digest = hashlib.sha256(self.catalogue.fingerprint.encode())
-        digest.update(np.ascontiguousarray(self.values).tobytes())
-        digest.update(np.ascontiguousarray(self.label).tobytes())
-        digest.update("\0".join(self.key.tolist()).encode())
+        # In blocks: a node keeps what it once took from the system.
+        for start in range(0, len(self), _BLOCK):
+            digest.update(self.values[start : start + _BLOCK].tobytes())
+        for start in range(0, len(self), _BLOCK):
+            digest.update(self.label[start : start + _BLOCK].tobytes())
+        for start in range(0, len(self), _BLOCK):
+            keys = "\0".join(self.key[start : start + _BLOCK].tolist())
+            digest.update(("\0" * (start > 0) + keys).encode())
         return digest.hexdigest()

@@ -111,7 +111,8 @@ def _encoding(path: Path, file: FileFormat, why: str) -> UserError:
 def _parquet(data: bytes, needed: Sequence[str]) -> RawTable:
     file = pq.ParquetFile(pa.BufferReader(data))
     header = tuple(file.schema_arrow.names)
-    table = file.read(columns=[c for c in needed if c in header])
+    # One thread: more would each keep memory of their own for as long as a node lives.
+    table = file.read(columns=[c for c in needed if c in header], use_threads=False)
     columns = {name: _whole(table.column(name)) for name in table.column_names}
     return RawTable(columns, np.arange(1, file.metadata.num_rows + 1), header)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from haihe_fl.data.cohort import Cohort
@@ -63,6 +64,10 @@ def read(path: Path, mapping: Mapping) -> Reading:
     """
     raw = open_table(path, mapping.needed, mapping.file)
     decoded = decode(raw, mapping)
+    at, ragged = raw.rows, raw.ragged
+    del raw
+    # A node reads once and lives long: Arrow would keep the table's memory for itself.
+    pa.default_memory_pool().release_unused()
     if decoded.missing:
         names = ", ".join(decoded.missing)
         raise UserError(
@@ -72,12 +77,12 @@ def read(path: Path, mapping: Mapping) -> Reading:
             zh=f"{path} 缺少列 {names};请更正映射 {mapping.name} 中的列名,未持有的特征请设为 null",
         )
     faults = list(decoded.faults)
-    if raw.ragged:
-        faults.append(CellFault("row", "*", np.arange(len(raw.ragged)), []))
+    if ragged:
+        faults.append(CellFault("row", "*", np.arange(len(ragged)), []))
     rejected = [f for f in faults if mapping.action(f.kind) == "reject"]
     if rejected:
         first = rejected[0]
-        row = raw.ragged[0][0] if first.kind == "row" else int(raw.rows[first.at[0]])
+        row = ragged[0][0] if first.kind == "row" else int(at[first.at[0]])
         count = sum(len(f.at) for f in rejected)
         raise UserError(
             "H2026",
@@ -97,7 +102,7 @@ def read(path: Path, mapping: Mapping) -> Reading:
             zh=f"{path}:剔除错误行后没有剩余数据;请检查标签取值",
         )
     mended = tuple(Mended(f.kind, f.column, len(f.at)) for f in faults)
-    return Reading(_cohort(decoded, mapping, raw.rows, keep), raw.rows[keep], mended)
+    return Reading(_cohort(decoded, mapping, at, keep), at[keep], mended)
 
 
 def pool(

@@ -9,17 +9,11 @@ allowed to have no default in its held-out part.
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logit  # type: ignore[import-untyped]
-from sklearn.metrics import (  # type: ignore[import-untyped]
-    average_precision_score,
-    brier_score_loss,
-    roc_auc_score,
-    roc_curve,
-)
 
 from haihe_fl.evaluation.calibration import calibration_fit, calibration_table, ece_of
 from haihe_fl.evaluation.intervals import Interval, delong, normal_interval, wilson
@@ -71,6 +65,13 @@ class Metrics:
         return self.defaults / self.records if self.records > 0 else NAN
 
 
+def _sklearn() -> Any:
+    # Imported where it is wanted: a node agent counts scores, and 15 MB are much to it.
+    import sklearn.metrics  # type: ignore[import-untyped]
+
+    return sklearn.metrics
+
+
 class _Sample(NamedTuple):
     label: NDArray[np.int8]
     score: Floats
@@ -103,7 +104,7 @@ def auc(label: ArrayLike, score: ArrayLike, weight: ArrayLike | None = None) -> 
     s = _sample(label, score, weight)
     if s.one_class:
         return NAN
-    return float(roc_auc_score(s.label, s.score, sample_weight=s.weight))
+    return float(_sklearn().roc_auc_score(s.label, s.score, sample_weight=s.weight))
 
 
 def ks(label: ArrayLike, score: ArrayLike, weight: ArrayLike | None = None) -> float:
@@ -117,7 +118,9 @@ def ks(label: ArrayLike, score: ArrayLike, weight: ArrayLike | None = None) -> f
     s = _sample(label, score, weight)
     if s.one_class:
         return NAN
-    fpr, tpr, _ = roc_curve(s.label, s.score, sample_weight=s.weight, drop_intermediate=False)
+    fpr, tpr, _ = _sklearn().roc_curve(
+        s.label, s.score, sample_weight=s.weight, drop_intermediate=False
+    )
     return float(np.abs(tpr - fpr).max())
 
 
@@ -126,7 +129,7 @@ def average_precision(label: ArrayLike, score: ArrayLike, weight: ArrayLike | No
     s = _sample(label, score, weight)
     if s.one_class:
         return NAN
-    return float(average_precision_score(s.label, s.score, sample_weight=s.weight))
+    return float(_sklearn().average_precision_score(s.label, s.score, sample_weight=s.weight))
 
 
 def brier(label: ArrayLike, pd: ArrayLike, weight: ArrayLike | None = None) -> float:
@@ -134,7 +137,7 @@ def brier(label: ArrayLike, pd: ArrayLike, weight: ArrayLike | None = None) -> f
     s = _sample(label, pd, weight)
     if not s.weight.sum() > 0:
         return NAN
-    return float(brier_score_loss(s.label, s.score, sample_weight=s.weight, pos_label=1))
+    return float(_sklearn().brier_score_loss(s.label, s.score, sample_weight=s.weight, pos_label=1))
 
 
 def brier_skill(label: ArrayLike, pd: ArrayLike, weight: ArrayLike | None = None) -> float:

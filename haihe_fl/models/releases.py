@@ -7,7 +7,7 @@ sum of each; an institution answers a request from its own rows through
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -82,10 +82,16 @@ class ReleaseComputer:
         Share of borrowers held out (see ``Cohort.holdout``).
     whole : bool
         Keep every column: a stress test reads exposures and counts distinct borrowers.
+
+    Attributes
+    ----------
+    parts : dict of Part to Cohort
+        Values, labels and weights of each part; no training release asks who a borrower is.
     """
 
     def __init__(self, cohort: Cohort, holdout_share: float, *, whole: bool = False) -> None:
         held = cohort.holdout(holdout_share)
+        cohort = cohort if whole else _without_names(cohort)
         self.parts: dict[Part, Cohort] = {"train": cohort.take(~held), "holdout": cohort.take(held)}
         self.cache: dict[str, Any] = {}
 
@@ -97,6 +103,12 @@ class ReleaseComputer:
         if result.vector.shape != (request.length,) or result.vector.dtype != np.int64:
             raise ValueError(f"{request.kind} answered {result.vector.shape}, not {request.length}")
         return result
+
+
+def _without_names(cohort: Cohort) -> Cohort:
+    """Return the rows without what no release reads, of which a copy would take memory."""
+    nobody = np.zeros(len(cohort), dtype="U1")
+    return replace(cohort, key=nobody, institution=nobody, date=None, extra={})
 
 
 Computation = Callable[[ReleaseRequest, Cohort, dict[str, Any]], Answer]

@@ -12,11 +12,12 @@ from small_consortium import CATALOGUE, NAMES, Node, make_plan, prepare
 
 from clients import node as nodes
 from clients.agent import NodeAgent
-from clients.courier import HANDLE, RemoteAgent
+from clients.courier import RemoteAgent
 from clients.node import NodeConfig, fixed_noise, open_node, prepare_node, socket_path
 from clients.policy import NodePolicy
 from clients.service import serve_agent
 from haihe_fl.errors import UserError
+from haihe_fl.messages import HANDLE
 from haihe_fl.messages import node_pb2 as m
 from haihe_fl.securesum.keys import ConsortiumCA, Identity
 

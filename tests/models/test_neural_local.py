@@ -16,10 +16,11 @@ from haihe_fl.models.neural import (
     absorb_quantiles,
     average_weights,
     initial_weights,
+    local,
     public_binning,
     quantile_release,
 )
-from haihe_fl.models.neural.dpsgd import LayerTape, PrivateOptimizer, poisson_rows
+from haihe_fl.models.neural.dpsgd import Descent, LayerTape, PrivateOptimizer, poisson_rows
 from haihe_fl.models.neural.local import LocalTrainer, network
 from haihe_fl.models.releases import ReleaseComputer, ReleaseRequest
 from haihe_fl.privacy.noise import NoiseSource
@@ -144,6 +145,66 @@ def test_poisson_sampling_takes_each_record_at_the_rate():
     assert abs(counts.var() / (500 * 0.3 * 0.7) - 1) < 0.35
     assert poisson_rows(4, 0.5, lambda n: bytes(n)).tolist() == [0, 1, 2, 3]
     assert poisson_rows(4, 0.5, lambda n: b"\x80" * n).tolist() == []
+
+
+@pytest.mark.parametrize("n", [7, 8, 9, 16, 45])
+def test_blocks_of_a_batch_add_up_to_the_batch(n, monkeypatch):
+    settings, data = plan(local_steps=3, momentum=0.5), cohort(n)
+    whole = updates(data, 0.0, settings)
+    taken: list[int] = []
+    real = LocalTrainer._loss
+
+    def loss(self: LocalTrainer, rows: np.ndarray) -> torch.Tensor:
+        taken.append(len(rows))
+        return real(self, rows)
+
+    monkeypatch.setattr(LocalTrainer, "_loss", loss)
+    monkeypatch.setattr(local, "BLOCK", 8)
+    assert np.allclose(updates(data, 0.0, settings), whole, atol=1e-7)
+    assert sum(taken) == 3 * n and max(taken) <= 8 and min(taken) > 0
+
+
+def test_noise_comes_once_a_step_however_many_blocks(monkeypatch):
+    settings = plan(hidden=(64, 64), clip_norm=0.01, records=1)
+    monkeypatch.setattr(local, "BLOCK", 10)
+    moved = updates(cohort(100), 1e3, settings)  # the clipped sum is at most 1
+    assert abs(moved.std() / 10.0 - 1) < 0.04
+
+
+def test_poisson_batches_are_trained_in_blocks(monkeypatch):
+    settings, data = plan(sample_rate=0.5, local_steps=4), cohort(100)
+    batches = [np.arange(0, 100, 3), np.arange(0), np.arange(17), np.arange(99, 0, -2)]
+
+    def result(block: int) -> np.ndarray:
+        order = iter(batches)
+        monkeypatch.setattr(local, "poisson_rows", lambda *_: next(order))
+        monkeypatch.setattr(local, "BLOCK", block)
+        return updates(data, 0.0, settings)
+
+    assert np.allclose(result(7), result(1000), atol=1e-7)
+
+
+def test_only_bins_are_kept():
+    trainer = LocalTrainer(cohort(300), ENCODER, plan(), 0.0)
+    assert trainer._codes.dtype == np.uint8 and trainer._codes.shape == (2, 300)
+    wide = FeatureCatalogue(
+        name="wide",
+        features=(Feature(name="c", kind="category", categories=tuple(map(str, range(300)))),),
+    )
+    encoder = Encoder(public_binning(wide))
+    values = np.array([[299.0], [0.0], [np.nan]], np.float32)
+    assert encoder.codes(values).tolist() == [[300, 1, 0]]
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_descent_is_that_of_torch(momentum):
+    ours, theirs = (nn.Parameter(torch.ones(3, dtype=torch.float64)) for _ in range(2))
+    steps = Descent([ours], 0.3, momentum), torch.optim.SGD([theirs], 0.3, momentum)
+    for number in range(4):
+        for parameter, descent in zip((ours, theirs), steps, strict=True):
+            parameter.grad = torch.arange(3, dtype=torch.float64) + number
+            descent.step()
+    assert torch.equal(ours, theirs)
 
 
 def test_a_forgotten_forward_pass_is_noticed():

@@ -75,12 +75,53 @@ class LayerTape:
         return [(inputs, signal) for (inputs, _), signal in zip(seen, signals, strict=True)]
 
 
-class PrivateOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]
-    """Opacus' optimiser for clipped sums that come ready, with noise of our own.
+class Descent:
+    """Gradient descent with momentum, as ``torch.optim.SGD`` without its further options.
+
+    That one loads torch's compiler at its first use, 20 MB that a node never runs. What
+    Opacus' optimiser asks of an optimiser is here.
 
     Parameters
     ----------
-    optimizer : torch.optim.Optimizer
+    parameters : list of Parameter
+        Their ``grad`` is what ``step`` follows.
+    lr, momentum : float
+        Learning rate; share of the last move that is kept.
+    """
+
+    def __init__(self, parameters: list[nn.Parameter], lr: float, momentum: float = 0.0) -> None:
+        self.param_groups: list[dict[str, Any]] = [
+            {"params": parameters, "lr": lr, "momentum": momentum}
+        ]
+        self.defaults = {"lr": lr, "momentum": momentum}
+        self.state: dict[nn.Parameter, Tensor] = {}
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """Move the parameters."""
+        (group,) = self.param_groups
+        for parameter in group["params"]:
+            move = parameter.grad
+            if group["momentum"]:
+                if parameter in self.state:
+                    move = self.state[parameter].mul_(group["momentum"]).add_(move)
+                else:
+                    move = move.clone()
+                self.state[parameter] = move
+            parameter.sub_(move, alpha=group["lr"])
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+        for parameter in self.param_groups[0]["params"]:
+            parameter.grad = None
+
+
+class PrivateOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]
+    """Opacus' optimiser for clipped sums that come ready, block by block, with noise of our own.
+
+    Parameters
+    ----------
+    optimizer : Descent or torch.optim.Optimizer
         Takes the step; its parameters are those of ``tape``'s layers, in order.
     tape : LayerTape
         Layers of the network.
@@ -92,32 +133,38 @@ class PrivateOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]
     """
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, tape: LayerTape, source: NoiseSource, **options: Any
+        self,
+        optimizer: Descent | torch.optim.Optimizer,
+        tape: LayerTape,
+        source: NoiseSource,
+        **options: Any,
     ) -> None:
         super().__init__(optimizer, **options)
         self._tape = tape
         self._source = source
 
-    def private_step(self, loss: Tensor) -> None:
-        """Clip, sum, add noise, divide by the expected batch and step.
+    def private_step(self, loss: Tensor, *, last: bool = True) -> None:
+        """Clip the gradients of a block of the batch; after the last block, noise and step.
+
+        Blocks before the last are what Opacus calls skipped steps: their clipped sums add up,
+        and noise comes once.
 
         Parameters
         ----------
         loss : Tensor
-            Scalar: the sum over the batch's records; an empty batch gives zero and counts.
+            Scalar: the sum over the block's records; an empty batch gives zero and counts.
+        last : bool
+            Whether the batch ends with this block.
         """
         layers = self._tape.take(loss)
-        square = torch.stack([g.square().sum(1) * (a.square().sum(1) + 1) for a, g in layers]).sum(
-            0
-        )
+        squares = [_square(g) * (_square(a) + 1) for a, g in layers]
+        square = torch.stack(squares).sum(0)
         factor = (self.max_grad_norm / square.sqrt().clamp(min=1e-300)).clamp(max=1.0)[:, None]
         sums = [part for a, g in layers for part in ((factor * g).T @ a, (factor * g).sum(0))]
         for parameter, clipped in zip(self.params, sums, strict=True):
-            parameter.summed_grad = clipped
+            parameter.grad = clipped
+        self.signal_skip_step(do_skip=not last)
         self.step()
-
-    def accumulate(self) -> None:
-        """Do nothing: ``private_step`` has put the clipped sums in place."""
 
     def add_noise(self) -> None:
         """Put the clipped sums, rounded and with noise, where the optimiser reads them."""
@@ -129,3 +176,9 @@ class PrivateOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]
                 exact += self._source.rounded_gaussian(sd, exact.size).reshape(exact.shape)
             parameter.grad = torch.from_numpy(exact * step)
             parameter.summed_grad = None
+
+
+def _square(rows: Tensor) -> Tensor:
+    """Return the squared norm of each row, without a second matrix of squares."""
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    return norms.square()

@@ -12,12 +12,14 @@ from haihe_fl.data.catalogue import FeatureCatalogue
 from haihe_fl.models.binning import Binning, category_columns, grid, levels_of, number_columns
 
 Floats = NDArray[np.float64]
+Codes = NDArray[np.uint8] | NDArray[np.uint16]
 
 KNOTS = (0.25, 0.75)
 """Rank positions at which a number's line may bend before the network bends it."""
 WIDEST = 32
 """Most inputs of a category; levels beyond share the last one."""
 _NORM = 24.0
+_BLOCK = 8192
 
 
 def public_binning(catalogue: FeatureCatalogue, bins: int = 24) -> Binning:
@@ -108,8 +110,20 @@ class Encoder:
 
     def __call__(self, values: NDArray[np.float32]) -> Floats:
         """Return the inputs of records, shape (n, width), for values of shape (n, d)."""
-        codes = self.binning.codes(np.asarray(values, dtype=np.float32))
-        out = np.empty((len(values), self.width))
+        return self.inputs(self.codes(values))
+
+    def codes(self, values: NDArray[np.float32]) -> Codes:
+        """Return the bins of records, shape (d, n): a byte each where that is enough."""
+        dtype = np.uint8 if max(self.binning.used()) <= 256 else np.uint16
+        out = np.empty((len(self.tables), len(values)), dtype)
+        for start in range(0, len(values), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            out[:, part] = self.binning.codes(np.asarray(values[part], dtype=np.float32))
+        return out
+
+    def inputs(self, codes: Codes) -> Floats:
+        """Return the inputs of binned records, shape (n, width)."""
+        out = np.empty((codes.shape[1], self.width))
         for code, part, table in zip(codes, self.slices, self.tables, strict=True):
             out[:, part] = table[code]
         return out

@@ -10,10 +10,13 @@ from opacus.validators import ModuleValidator  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from haihe_fl.data.cohort import Cohort
-from haihe_fl.models.neural.dpsgd import LayerTape, PrivateOptimizer, poisson_rows
+from haihe_fl.models.neural.dpsgd import Descent, LayerTape, PrivateOptimizer, poisson_rows
 from haihe_fl.models.neural.encoder import Encoder
 from haihe_fl.models.neural.settings import NeuralSettings, Weights, check_weights
 from haihe_fl.privacy.noise import NoiseSource
+
+BLOCK = 2048
+"""Records encoded and clipped at a time, so that memory does not grow with the batch."""
 
 
 def network(width: int, settings: NeuralSettings) -> nn.Sequential:
@@ -28,8 +31,8 @@ def network(width: int, settings: NeuralSettings) -> nn.Sequential:
 class LocalTrainer:
     """Trains on one institution's rows; the weights it returns are differentially private.
 
-    It keeps nothing between rounds but the encoded rows. The caller charges the ledger for a
-    round *before* it sends the result, and never trains a round twice on one charge.
+    It keeps nothing between rounds but the rows' bins, a byte each. The caller charges the ledger
+    for a round *before* it sends the result, and never trains a round twice on one charge.
 
     Parameters
     ----------
@@ -61,8 +64,9 @@ class LocalTrainer:
         self.noise_multiplier = noise_multiplier
         self._source = NoiseSource() if source is None else source
         self._shapes = settings.shapes(encoder.width)
-        self._inputs = torch.from_numpy(encoder(cohort.values))
-        self._labels = torch.from_numpy(cohort.label.astype(np.float64))
+        self._encoder = encoder
+        self._codes = encoder.codes(cohort.values)
+        self._labels = cohort.label
         self._network = network(encoder.width, settings)
         ModuleValidator.validate(self._network, strict=True)
         self._tape = LayerTape(self._network)
@@ -101,8 +105,12 @@ class LocalTrainer:
         mu = self.settings.proximal_mu if proximal_mu is None else proximal_mu
         pull = self.settings.learning_rate * mu
         for _ in range(self.settings.local_steps):
-            rows = torch.from_numpy(poisson_rows(len(self._labels), self.settings.sample_rate))
-            optimizer.private_step(self._loss(rows))
+            rows = poisson_rows(len(self._labels), self.settings.sample_rate)
+            # An empty batch is one empty block.
+            ends = [*range(BLOCK, len(rows), BLOCK), len(rows)]
+            for start, end in pairwise([0, *ends]):
+                loss = self._loss(rows[start:end])
+                optimizer.private_step(loss, last=end == len(rows))
             if pull > 0:
                 with torch.no_grad():
                     for parameter, value in zip(parameters, origin, strict=True):
@@ -110,11 +118,8 @@ class LocalTrainer:
         return [p.detach().numpy().astype(np.float32) for p in parameters]
 
     def _optimizer(self, parameters: list[nn.Parameter]) -> PrivateOptimizer:
-        sgd = torch.optim.SGD(
-            parameters, lr=self.settings.learning_rate, momentum=self.settings.momentum
-        )
         return PrivateOptimizer(
-            sgd,
+            Descent(parameters, self.settings.learning_rate, self.settings.momentum),
             self._tape,
             self._source,
             noise_multiplier=self.noise_multiplier,
@@ -122,8 +127,8 @@ class LocalTrainer:
             expected_batch_size=self.settings.sample_rate * self.settings.records,
         )
 
-    def _loss(self, rows: Tensor) -> Tensor:
-        logits = self._network(self._inputs[rows])[:, 0]
-        return nn.functional.binary_cross_entropy_with_logits(
-            logits, self._labels[rows], reduction="sum"
-        )
+    def _loss(self, rows: NDArray[np.intp]) -> Tensor:
+        inputs = torch.from_numpy(self._encoder.inputs(self._codes[:, rows]))
+        labels = torch.from_numpy(self._labels[rows].astype(np.float64))
+        logits = self._network(inputs)[:, 0]
+        return nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 POINTS = 16
 """Points of the Gauss-Legendre rule along the path of ``contributions``."""
-_BLOCK = 8192
+_BLOCK = 2048
 
 
 class NeuralModel(RiskModel):
