@@ -2,9 +2,11 @@
 
 ``python -m benchmarks.neural --data FILE --mapping M --epsilon 1,3,8 --seeds 3 --json FILE``
 
-One process plays all institutions: a quantile release with the full noise at every institution
-(5 % of mu^2), then DP-SGD at each and plain averaging of their weights. Rows are dealt out
-evenly, and unevenly as the mapping says. ``noise off`` is the same training without noise.
+One process plays all institutions, as a run does: quantiles as one noisy sum, DP-SGD with the
+whole noise at each institution and plain averaging of their weights, calibration as one more sum.
+Rows are dealt out evenly, and unevenly as the mapping says. ``noise off`` is the same training
+without noise. ``PD/rate`` is the mean PD over the default rate of the test rows, with and without
+the calibration; ``slope`` that of the calibrated log-odds, ideally 1.
 """
 
 import argparse
@@ -20,24 +22,19 @@ from haihe_fl.data.cohort import Cohort
 from haihe_fl.data.mapping import Mapping, load_mapping
 from haihe_fl.data.partition import partition
 from haihe_fl.data.readers import read_cohort
+from haihe_fl.evaluation.calibration import calibration_fit
 from haihe_fl.evaluation.metrics import auc, ks
-from haihe_fl.models.neural import (
-    Encoder,
-    NeuralModel,
-    NeuralSettings,
-    absorb_quantiles,
-    average_weights,
-    initial_weights,
-    quantile_release,
-)
+from haihe_fl.models.neural import NeuralModel, NeuralSettings
 from haihe_fl.models.neural.accounting import noise_multiplier_for
-from haihe_fl.models.neural.local import LocalTrainer
-from haihe_fl.models.releases import ReleaseComputer, ReleaseRequest
+from haihe_fl.models.neural.session import train_round
+from haihe_fl.models.neural.trainer import NeuralTrainer
+from haihe_fl.models.releases import ReleaseComputer
 from haihe_fl.privacy.gaussian import Budget
 from haihe_fl.privacy.noise import NoiseSource
 
 FOLDS = 5
-SHARE = 0.05
+NO_NOISE = 1e6
+"""Gaussian-DP budget at which the trainer takes its sums for exact."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -69,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         for epsilon in (*args.epsilon, None)
     ]
     title = (
-        f"{args.mapping.stem}: {args.institutions} institutions, each adds the full noise; "
+        f"{args.mapping.stem}: {args.institutions} institutions, all noise of training at each; "
         f"epsilon per record at delta {args.delta:g}"
     )
     harness.publish(args, "neural", {title: rows}, {"settings": NeuralSettings().model_dump()})
@@ -80,7 +77,7 @@ def measure(
     cohort: Cohort, mapping: Mapping, sizes: str, epsilon: float | None, args: argparse.Namespace
 ) -> harness.Row:
     """Return the mean test figures over the seeds."""
-    ranks, gaps, seconds, spread = [], [], [], []
+    ranks, gaps, seconds, spread, levels = [], [], [], [], []
     for seed in range(args.seed, args.seed + args.seeds):
         skew = mapping.institution.skewed if mapping.institution else None
         uneven = {"by": skew.by} if skew and sizes == "skewed" else {"correlation": 0.0}
@@ -92,53 +89,71 @@ def measure(
         test, parts = dealt.take(held), list(dealt.take(~held).by_institution().values())
         began = time.perf_counter()
         budget = None if epsilon is None else Budget(epsilon, args.delta)
-        pd = train(parts, budget, seed).predict_pd(test.values)
+        before, after = train(parts, budget)
         seconds.append(time.perf_counter() - began)
+        pd = after.predict_pd(test.values)
+        rate = test.label.mean()
+        slope = calibration_fit(after.logit(test.values), test.label, np.ones(len(test))).slope
+        levels.append((before.predict_pd(test.values).mean() / rate, pd.mean() / rate, slope))
         ranks.append(auc(test.label, pd))
         gaps.append(ks(test.label, pd))
         spread.append(max(len(p) for p in parts) / np.mean([len(p) for p in parts]))
     figures = harness.summary(ranks)
+    raw, level, slope = np.mean(levels, axis=0)
     return {
         "sizes": f"{sizes}, largest {np.mean(spread):.1f} x the mean",
         "budget": "noise off" if epsilon is None else f"epsilon {epsilon:g}",
         "AUC": figures["mean"],
         "s.e.": figures["se"],
         "KS": float(np.mean(gaps)),
+        "PD/rate, not calibrated": float(raw),
+        "PD/rate": float(level),
+        "slope": float(slope),
         "seconds": float(np.mean(seconds)),
     }
 
 
-def train(parts: list[Cohort], budget: Budget | None, seed: int) -> NeuralModel:
-    """Train with the default settings; without a budget no noise is added anywhere."""
-    catalogue, source = parts[0].catalogue, NoiseSource()
-    mu_quantiles = SHARE**0.5 * budget.mu if budget else 0.0
-    encoder, records = _quantiles(parts, mu_quantiles, source)
-    settings = NeuralSettings(records=max(round(records / len(parts)), 1))
+def train(parts: list[Cohort], budget: Budget | None) -> tuple[NeuralModel, NeuralModel]:
+    """Train with the default settings; without a budget no noise is added anywhere.
+
+    Returns
+    -------
+    NeuralModel, NeuralModel
+        Before and after calibration.
+    """
+    settings, source = NeuralSettings(), NoiseSource()
+    mu = budget.mu if budget else NO_NOISE
+    trainer = NeuralTrainer(parts[0].catalogue, settings, mu, len(parts))
+    nodes = [ReleaseComputer(part, 0.0) for part in parts]
+    ask(trainer, nodes, source if budget else None)
     z = 0.0
     if budget:
         total, rate = settings.total_steps, settings.sample_rate
-        z = noise_multiplier_for(budget, rate, total, mu_quantiles)
-    trainers = [LocalTrainer(part, encoder, settings, z, source=source) for part in parts]
-    weights, history = initial_weights(seed, encoder, settings), []
+        z = noise_multiplier_for(budget, rate, total, trainer.mu_spent)
+    chosen, arrays = settings.model_dump(), trainer.arrays()
+    weights, history = trainer.start(), []
     for _ in range(settings.rounds):
-        answers = [trainer.train(weights) for trainer in trainers]
-        weights = average_weights([[np.mean(w, axis=0) for w in zip(*answers, strict=True)]])
+        answers = [
+            train_round(node, chosen, z, weights, arrays, proximal_mu=0.0, noise=source)
+            for node in nodes
+        ]
+        weights = [np.mean(w, axis=0, dtype=np.float32) for w in zip(*answers, strict=True)]
         history.append(weights)
-    return NeuralModel.from_weights(catalogue, encoder, settings, average_weights(history))
+    trainer.finish_local(history)
+    before = trainer.model()
+    ask(trainer, nodes, source if budget else None)
+    return before, trainer.model()
 
 
-def _quantiles(parts: list[Cohort], mu: float, source: NoiseSource) -> tuple[Encoder, float]:
-    catalogue = parts[0].catalogue
-    release = quantile_release(catalogue, 1.0 / mu if mu else 1.0)
-    request = ReleaseRequest(**vars(release))
-    total = np.zeros(release.length, dtype=np.int64)
-    for part in parts:
-        answer = ReleaseComputer(part, 0.0).answer(request)
-        total += answer.vector
-        if mu:
-            sd = release.noise_multiplier * answer.sensitivity
-            total += source.rounded_gaussian(sd, release.length)
-    return absorb_quantiles(catalogue, total)
+def ask(trainer: NeuralTrainer, nodes: list[ReleaseComputer], source: NoiseSource | None) -> None:
+    """Give the trainer the sums that it asks for now, with the noise of a secure sum."""
+    while (request := trainer.next_request()) is not None:
+        answers = [node.answer(request) for node in nodes]
+        total = np.sum([answer.vector for answer in answers], axis=0)
+        if source is not None:
+            sd = request.noise_multiplier * answers[0].sensitivity
+            total = total + source.rounded_gaussian(sd, request.length)
+        trainer.absorb(total)
 
 
 if __name__ == "__main__":
