@@ -239,9 +239,9 @@ def call_guarantees(
     called, share = np.zeros(len(cash)), share_called(claim, guaranteed)
     room = cash * (1.0 + SLACK) - debt
     failed = room < 0
-    rounds = call_waves(guarantees, share, room, np.flatnonzero(failed), called, failed)
+    waves = call_waves(guarantees, share, room, np.flatnonzero(failed), called, failed)
     paid, received = settle(cash, debt, guarantees, share, called, failed, alpha, beta)
-    return Called(called, paid, received, failed, rounds)
+    return Called(called, paid, received, failed, len(waves))
 
 
 def share_called(claim: Floats, guaranteed: Floats) -> Floats:
@@ -258,21 +258,20 @@ def call_waves(
     new: NDArray[np.intp],
     called: Floats,
     failed: Flags,
-) -> int:
+) -> list[NDArray[np.intp]]:
     """Call the guarantors of the ``new`` failures, and on; add to ``called`` and ``failed``.
 
-    ``room`` is what each can be called for and still pay. Returns the number of waves.
+    ``room`` is what each can be called for and still pay. Returns who failed in each wave.
     """
-    rounds, new = 0, new[share[new] > 0]
+    waves, new = [], new[share[new] > 0]
     while len(new):
-        rounds += 1
         wave = guarantees[new]
         np.add.at(called, wave.indices, wave.data * np.repeat(share[new], np.diff(wave.indptr)))
         hit = wave.indices[~failed[wave.indices] & (called[wave.indices] > room[wave.indices])]
         failed[hit] = True
-        hit = np.unique(hit)
-        new = hit[share[hit] > 0]
-    return rounds
+        waves.append(np.unique(hit).astype(np.intp))
+        new = waves[-1][share[waves[-1]] > 0]
+    return waves
 
 
 def settle(

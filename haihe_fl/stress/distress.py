@@ -80,7 +80,10 @@ def debtrank(
         raise ValueError("equity must be positive")
     if not ((h >= 0) & (h <= 1)).all() or lambda_ < 0:
         raise ValueError("distress must be within [0, 1] and lambda at least 0")
-    return spread(by_debtor(receivables, e), h, h, lambda_, tolerance, most_rounds)
+    moved = np.flatnonzero(h)
+    table = by_debtor(receivables, e)
+    rounds = pass_on(table, h, moved, h[moved], lambda_, tolerance, most_rounds)
+    return Distress(h, rounds)
 
 
 def by_debtor(receivables: Any, equity: Floats) -> csr_array:
@@ -97,36 +100,37 @@ def by_debtor(receivables: Any, equity: Floats) -> csr_array:
     return csr_array(leverage.T)
 
 
-def spread(
+def pass_on(
     leverage: csr_array,
     h: Floats,
-    rise: Floats,
+    moved: NDArray[np.intp],
+    step: Floats,
     lambda_: float,
     tolerance: float = 1e-6,
     most_rounds: int = 1000,
-) -> Distress:
-    """Pass on the last rise of ``h``; both are left as they are.
+) -> int:
+    """Pass on the last rises, ``step`` at the nodes ``moved``; raise ``h`` and count rounds.
 
     As long as a node is short of 1, its h is what it had at the outset plus λ Λ h. So the end is
-    the least such h, and a spread may go on where an earlier one ended, with the rise since.
+    the least such h, and one may go on where an earlier call ended, with the rises since.
     """
-    h, rounds = h.copy(), 0
-    moved = np.flatnonzero(rise > tolerance)
-    step = rise[moved]
+    rounds = 0
+    loud = step > tolerance
+    moved, step = moved[loud], step[loud]
     while len(moved) and lambda_ > 0 and rounds < most_rounds:
         rounds += 1
         if len(moved) > _CROWD * len(h):
             whole = np.zeros(len(h))
             whole[moved] = step
-            got = lambda_ * np.asarray(whole @ leverage)
+            got = np.asarray(whole @ leverage)
         else:  # only the rows of those that moved: mostly far fewer than all
-            got = lambda_ * np.asarray(step @ leverage[moved])
+            got = np.asarray(step @ leverage[moved])
         reached = np.flatnonzero(got)
-        step = np.minimum(got[reached], 1.0 - h[reached])
-        h[reached] += step
+        step = np.minimum(lambda_ * got[reached], 1.0 - h[reached])
+        h[reached] = np.minimum(h[reached] + step, 1.0)
         loud = step > tolerance
         moved, step = reached[loud], step[loud]
-    return Distress(h, rounds)
+    return rounds
 
 
 def distressed_pd(pd: ArrayLike, h: ArrayLike, gamma: float = GAMMA) -> Floats:

@@ -7,15 +7,18 @@ suppliers that fail in turn set off more of both, until nothing new happens.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array  # type: ignore[import-untyped]
 
 from haihe_fl.stress.clearing import SLACK, call_waves, settle, share_called
-from haihe_fl.stress.distress import by_debtor, spread
+from haihe_fl.stress.distress import by_debtor, pass_on
 from haihe_fl.stress.linkage import EdgeTable, Links, check_ids, column, hash_ids, matrix, positions
+
+if TYPE_CHECKING:
+    from haihe_fl.data.synth import Consortium
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -114,6 +117,46 @@ class Network:
         """All guarantees for each borrower, CNY."""
         return np.asarray(self.guarantees.sum(axis=1)).ravel()
 
+    @classmethod
+    def from_consortium(cls, city: "Consortium") -> "Network":
+        """Return the network of a synthetic consortium; ids are the enterprises' keys.
+
+        Examples
+        --------
+        >>> from haihe_fl.data.synth import synthesise
+        >>> len(Network.from_consortium(synthesise(1_000, seed=1)))
+        1000
+        """
+        firms = city.enterprises
+        who = city.cohort.extra["enterprise"].astype(np.int64)
+        return cls.build(
+            firms.key,
+            city.guarantees,
+            city.supply_chain,
+            debt=np.bincount(who, weights=city.cohort.extra["ead"], minlength=len(firms)),
+            liquid=firms.cash,
+            equity=firms.net_worth,
+        )
+
+    def first_round(
+        self, nodes: Index, defaulted: ArrayLike, loss: ArrayLike
+    ) -> tuple[Flags, Floats]:
+        """Return who defaulted, and with what shortfall, from the rows of a portfolio.
+
+        Parameters
+        ----------
+        nodes : ndarray of int, shape (rows,)
+            Enterprise of each row (`nodes_of`); one with several lenders has several.
+        defaulted : array_like of bool, shape (rows,)
+            A default at one lender is one at all.
+        loss : array_like, shape (rows,)
+            Loss given default of each row, CNY.
+        """
+        n = len(self)
+        drawn = np.bincount(nodes, weights=np.asarray(defaulted, np.float64), minlength=n) > 0
+        total = np.bincount(nodes, weights=np.asarray(loss), minlength=n)
+        return drawn, np.where(drawn, total, 0.0)
+
     def nodes_of(self, ids: ArrayLike) -> Index:
         """Return the position of each id, for instance of the borrowers of a portfolio's rows.
 
@@ -210,10 +253,10 @@ def propagate(
     fresh, rounds, passes = np.flatnonzero(failed), 0, 0
     while len(fresh):
         passes += 1
-        rounds += call_waves(network.guarantees, share, room, fresh, called, failed)
-        rise = np.where(failed, 1.0 - h, 0.0)
-        distress = spread(network.leverage, h + rise, rise, lambda_, tolerance)
-        h, rounds = distress.h, rounds + distress.rounds
+        waves = call_waves(network.guarantees, share, room, fresh, called, failed)
+        fallen = np.concatenate([fresh, *waves])
+        step, h[fallen] = 1.0 - h[fallen], 1.0
+        rounds += len(waves) + pass_on(network.leverage, h, fallen, step, lambda_, tolerance)
         fresh = np.flatnonzero((h >= _RUINED) & ~failed)
         failed[fresh] = True
         cash[fresh] = network.debt[fresh] - claim[fresh]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haihe_fl.stress import distress
-from haihe_fl.stress.distress import by_debtor, debtrank, distressed_pd, spread
+from haihe_fl.stress.distress import by_debtor, debtrank, distressed_pd, pass_on
 
 CHAIN = np.array([[0.0, 2, 0], [0, 0, 2], [0, 0, 0]])
 
@@ -56,16 +56,15 @@ def test_lambda_0_and_isolated_nodes_stay_as_they_are() -> None:
     assert debtrank(owed, equity, start).h[4] == 0.3
 
 
-def test_a_spread_goes_on_where_an_earlier_one_ended() -> None:
+def test_distress_goes_on_where_an_earlier_one_ended() -> None:
     owed, equity, start = random_network(5)
     table = by_debtor(owed, equity)
-    first = spread(table, start, start, 1.0, 0.0).h
-    late = np.flatnonzero(first < 1)[:2]
-    rise = np.zeros_like(first)
-    rise[late] = 1 - first[late]
+    on = debtrank(owed, equity, start, tolerance=0.0).h
+    late = np.flatnonzero(on < 1)[:2]
+    step, on[late] = 1 - on[late], 1.0
+    pass_on(table, on, late, step, 1.0, 0.0)
     both = start.copy()
     both[late] = 1.0
-    on = spread(table, first + rise, rise, 1.0, 0.0).h
     assert on == pytest.approx(debtrank(owed, equity, both, tolerance=0.0).h, abs=1e-9)
 
 

@@ -1,5 +1,6 @@
 """The two-layer network: what it refuses, how it joins, what a draw sets off in it."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -251,16 +252,30 @@ def test_the_synthetic_consortium_is_a_network() -> None:
     city = synthesise(1_000, seed=4)
     firms = city.enterprises
     who = city.cohort.extra["enterprise"].astype(np.int64)
-    debt = np.bincount(who, weights=city.cohort.extra["ead"], minlength=len(firms))
-    net = Network.build(
-        firms.key, city.guarantees, city.supply_chain,
-        debt=debt, liquid=firms.cash, equity=firms.net_worth,
-    )  # fmt: skip
+    ead = city.cohort.extra["ead"]
+    net = Network.from_consortium(city)
+    assert net.debt == pytest.approx(np.bincount(who, weights=ead, minlength=len(firms)))
     assert net.nodes_of(city.cohort.key).tolist() == who.tolist()
     assert net.guarantees.sum() == pytest.approx(city.guarantees.amount.sum())
     drawn = firms.label == 1
-    found = propagate(net, drawn, 0.45 * debt, guarantee_haircut=0.2)
+    found = propagate(net, drawn, 0.45 * net.debt, guarantee_haircut=0.2)
     assert found.extra_defaults.any()
     assert found.h[drawn].min() == 1.0
     assert found.paid.sum() == pytest.approx(found.received.sum())
     assert (found.paid <= found.called + 1e-6).all()
+
+
+def test_rows_of_one_borrower_default_together() -> None:
+    net = network()
+    nodes = net.nodes_of(["firm 2", "firm 0", "firm 2"])
+    drawn, shortfall = net.first_round(nodes, [True, False, False], [10.0, 20.0, 5.0])
+    assert drawn.tolist() == [False, False, True, False]
+    assert shortfall.tolist() == [0.0, 0.0, 15.0, 0.0]
+
+
+def test_the_page_shows_code_that_runs() -> None:
+    page = Path(__file__).parents[2] / "docs" / "stress-network.md"
+    code = page.read_text("utf-8").split("```python\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(code.replace("30_000", "2_000"), names)
+    assert names["found"].h.max() == 1.0
