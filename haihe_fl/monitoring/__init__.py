@@ -1,0 +1,1 @@
+"""Monitoring after the loan: indicators, alerts, and how good the warning is."""
