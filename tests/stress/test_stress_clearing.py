@@ -232,3 +232,13 @@ def test_more_trouble_never_means_fewer_calls(seed: int, share: float, less: flo
     grave = call_guarantees(np.maximum(worse, 0), debt, debt, *table)
     assert (grave.called >= mild.called - 1e-9).all()
     assert (grave.failed | ~mild.failed).all()
+
+
+def test_who_owes_nothing_never_fails_and_changes_nothing() -> None:
+    debts = np.zeros((5, 5))
+    debts[:3, :3] = T8_DEBTS
+    for method in ("picard", "fictitious"):
+        found = clear([*T8_CASH, 0.0, 7.0], debts, [*T8_EXTERNAL, 0.0, 0.0], method=method)
+        assert found.payments == pytest.approx([*T8_PAID, 0.0, 0.0], abs=5e-8)
+        assert found.defaults.tolist() == [True, True, False, False, False]
+        assert found.equity[3:].tolist() == [0.0, 7.0]

@@ -279,3 +279,10 @@ def test_the_page_shows_code_that_runs() -> None:
     names: dict[str, Any] = {}
     exec(code.replace("30_000", "2_000"), names)
     assert names["found"].h.max() == 1.0
+
+
+def test_no_more_is_called_than_is_owed() -> None:
+    net = network(links((1, 0, 300.0)))
+    found = propagate(net, [True, False, False, False], [1e9, 0.0, 0, 0])
+    assert found.called.tolist() == [0.0, 100.0, 0.0, 0.0]
+    assert found.received[0] == pytest.approx(100 * 120 / 200)
