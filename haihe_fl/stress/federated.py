@@ -84,6 +84,8 @@ class StressSpec(BaseModel):
     def _consistent(self) -> Self:
         if len(set(self.scenarios)) != len(self.scenarios) or BASELINE in self.scenarios:
             raise ValueError(f"scenarios are distinct, and {BASELINE} is none of them")
+        if self.draws and self.settings.seed < 0:
+            raise ValueError("the seed of draws is not negative")
         if not known_measures(self.measures):
             raise ValueError("measures are those of the stress kernel, each once")
         return self
@@ -205,10 +207,12 @@ def local_cells(
 
 def local_draws(portfolio: Portfolio, spec: StressSpec, satellite: Satellite) -> Integers:
     """Return an institution's losses in fen, shape (scenarios, draws)."""
-    shocks = [shock for shock, _ in _shocks(spec, satellite)[1:]]
+    seed = spec.settings.seed
     losses = [
-        joint_losses(portfolio, shock, spec.settings, spec.draws, spec.settings.seed)
-        for shock in shocks
+        joint_losses(
+            portfolio, shock, spec.settings, spec.draws, seed, portfolio.impaired_pd(lost, seed)
+        )
+        for shock, lost in _shocks(spec, satellite)[1:]
     ]
     return to_fixed(np.stack(losses), MONEY_SCALE)
 

@@ -25,6 +25,7 @@ from haihe_fl.stress.centre import NetworkStress, StressQuestion, make_spec, poo
 from haihe_fl.stress.federated import CELLS, COUNTS, DRAWS, cell_sums, clipped, local_cells
 from haihe_fl.stress.portfolio import Portfolio
 from haihe_fl.stress.run import run, shipped
+from haihe_fl.stress.settings import StressSettings
 
 SCENARIOS = ("gfc-replay", "haihe-flood")
 
@@ -99,6 +100,7 @@ def test_the_network_tail_is_that_of_summed_losses(open_: Opened, model: RiskMod
     result, _ = stress(open_(), model, draws=200)
     losses = np.sort(result.losses("gfc-replay"))
     assert len(losses) == 200
+    assert losses.mean() == pytest.approx(result.total("gfc-replay", "el").sum(), rel=0.15)
     assert result.value_at_risk("gfc-replay", 0.99) == losses[197]
     assert result.expected_shortfall("gfc-replay", 0.99) == pytest.approx(losses[-2:].mean())
     shorter, _ = stress(open_(), model, draws=50)
@@ -282,6 +284,7 @@ def test_settings_that_are_none(open_: Opened, model: RiskModel) -> None:
         ({"measures": ("el", "el")}, "H2562"),
         ({"minimum_cell": 3}, "H2562"),
         ({"draws": -1}, "H2562"),
+        ({"settings": StressSettings(seed=-1)}, "H2562"),
         ({"overlay": "nothing"}, "H2511"),
     ]:
         with pytest.raises(UserError, match=number):
