@@ -4,11 +4,12 @@ The centre knows the macro drivers and the sector loadings; the institutions kno
 defaulted. One noisy sum of counts (`haihe_fl.stress.panels`) is all that leaves them; the rest is
 post-processing. In quarter t and sector s the expected number of defaults is
 
-    mu_ts = sum_g N_tsg h(g + a_s + sum_k beta_k l_sk z_tk),    h = quarterly hazard,
+    mu_ts = sum_g N_tsg h(g + a_s + u_t + sum_k beta_k l_sk z_tk),    h = quarterly hazard,
 
 and beta is the maximum a posteriori under N(prior, prior sd) within the admissible range. The
 sign constraint (beta >= 0 in adverse units) is part of that range. a_s says how far the model's
-calibration in sector s is off; it soaks up what noise and bands do to the level.
+calibration in sector s is off; it soaks up what noise and bands do to the level. u_t is what no
+driver explains of a quarter; left out, such shocks pass for effects of drivers.
 
 Why counts and not noisy gradients: with rare defaults the total of a (quarter, sector) is nearly
 sufficient for its shift, so little is lost; noise is paid once, not once an iteration; a borrower
@@ -21,14 +22,13 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import lsq_linear  # type: ignore[import-untyped]
-from scipy.special import expit  # type: ignore[import-untyped]
 
 from haihe_fl.models.releases import PlannedRelease, ReleaseRequest
 from haihe_fl.privacy.noise import NoiseSource, Quorum
 from haihe_fl.stress import panels
 from haihe_fl.stress.panels import PanelCounts
 from haihe_fl.stress.satellite import Satellite
+from haihe_fl.stress.satellite_fit import Counts, Prior, fit
 
 Floats = NDArray[np.float64]
 Source = Literal["estimated", "prior"]
@@ -44,12 +44,16 @@ class EstimationSettings:
         Standard deviation of each beta's prior, as a share of its mean.
     level_sd : float
         Prior standard deviation of a sector's shift of level, log-odds.
+    quarter_sd : float
+        Prior standard deviation of a shift that all sectors share in a quarter, log-odds: what
+        no driver explains. Zero leaves it out.
     edges : tuple of float
         Inner edges of the risk bands, annual log-odds.
     """
 
     prior_sd: float = 0.5
     level_sd: float = 0.3
+    quarter_sd: float = 0.1
     edges: tuple[float, ...] = tuple(panels.BANDS.tolist())
 
 
@@ -208,84 +212,31 @@ class SatelliteTrainer:
         return [{"release": 1.0, "dispersion": self._result.dispersion}]
 
 
-def _hazard(logit: Floats) -> tuple[Floats, Floats]:
-    """Return the quarterly hazard and its derivative by the annual log-odds."""
-    pd = expit(logit)
-    stay = (1.0 - pd) ** 0.25
-    return 1.0 - stay, 0.25 * stay * pd
-
-
-def _line(exposure: Floats, error: float) -> Floats:
-    """Return exposure for the weights: a line over time, where its counts are noisy.
-
-    Weights that shared the noise of the residuals would prefer the quarters that it flatters.
-    """
-    if error == 0.0 or len(exposure) < 4:
-        return exposure
-    t = np.linspace(-1.0, 1.0, len(exposure))
-    basis, _ = np.linalg.qr(np.column_stack([np.ones_like(t), t]))
-    fitted = basis @ (basis.T @ exposure.reshape(len(t), -1))
-    return np.maximum(fitted.reshape(exposure.shape), 0.0)
-
-
 def _estimate(
     trainer: SatelliteTrainer, defaults: Floats, exposure: Floats, noise: float
 ) -> SatelliteEstimate:
-    settings, sat = trainer.settings, trainer.satellite
-    edges = np.array(settings.edges)
-    width = edges[1] - edges[0]
-    middle = np.concatenate([[edges[0] - width / 2], edges + width / 2])
-    prior = np.array([sat.beta[k] for k in trainer.drivers])
-    sectors, drivers = trainer.loading.shape
+    settings, satellite = trainer.settings, trainer.satellite
+    mean = np.array([satellite.beta[k] for k in trainer.drivers])
+    least, most = satellite.admissible
+    sd = settings.prior_sd * np.abs(mean)
+    prior = Prior(mean, sd, least * mean, most * mean, settings.level_sd, settings.quarter_sd)
     x = trainer.loading[None, :, :] * trainer.z[:, None, :]
-    design = np.zeros((*x.shape[:2], drivers + sectors))
-    design[:, :, :drivers] = x
-    design[:, np.arange(sectors), drivers + np.arange(sectors)] = 1.0
-    centre = np.concatenate([prior, np.zeros(sectors)])
-    sd = np.concatenate([settings.prior_sd * np.abs(prior), np.full(sectors, settings.level_sd)])
-    low, high = centre - 5 * sd, centre + 5 * sd
-    low[:drivers], high[:drivers] = sat.admissible[0] * prior, sat.admissible[1] * prior
-
-    theta = centre.copy()
-    error = (noise / panels.WEIGHT) ** 2  # of a count of exposure
-    steady = _line(exposure, error)
-    dispersion = 1.0
-    for _ in range(50):
-        hazard, slope = _hazard(middle + (design @ theta)[..., None])
-        expected = np.maximum((exposure * hazard).sum(-1), 1e-3)
-        sloped = np.maximum((steady * slope).sum(-1), 1e-4)
-        variance = np.maximum((steady * hazard * (1 - hazard)).sum(-1), 1e-3)
-        variance += noise**2 + error * (hazard**2).sum(-1)
-        root = 1.0 / np.sqrt(variance * dispersion)
-        jacobian = ((root * sloped)[..., None] * design).reshape(-1, len(theta))
-        miss = (root * (defaults - expected)).ravel()
-        rows = np.vstack([jacobian, np.diag(1.0 / sd)])
-        target = np.concatenate([miss + jacobian @ theta, centre / sd])
-        solved = lsq_linear(rows, target, (low, high), tol=1e-12)
-        step = solved.x - theta
-        theta = solved.x
-        chi_square = dispersion * float(miss @ miss)
-        dispersion = max(1.0, chi_square / max(defaults.size - len(theta), 1))
-        if np.abs(step).max() < 1e-7:
-            break
-    covariance = np.linalg.inv(rows.T @ rows)
-    se = np.sqrt(np.diag(covariance))
-    found = []
-    for k, name in enumerate(trainer.drivers):
-        learnt = 1.0 - (se[k] / sd[k]) ** 2
-        found.append(
-            Coefficient(
-                driver=name,
-                value=float(theta[k]),
-                se=float(se[k]),
-                prior=float(prior[k]),
-                prior_sd=float(sd[k]),
-                low=float(low[k]),
-                high=float(high[k]),
-                source="estimated" if learnt >= 0.5 else "prior",
-            )
+    counts = Counts(defaults, exposure, noise, noise / panels.WEIGHT)
+    found = fit(counts, x, np.array(settings.edges), prior)
+    coefficients = [
+        Coefficient(
+            driver=name,
+            value=float(found.beta[k]),
+            se=float(found.se[k]),
+            prior=float(mean[k]),
+            prior_sd=float(sd[k]),
+            low=float(prior.low[k]),
+            high=float(prior.high[k]),
+            source="estimated" if found.se[k] ** 2 <= 0.5 * sd[k] ** 2 else "prior",
         )
-    return SatelliteEstimate(tuple(found), theta[drivers:], dispersion, trainer._z)
+        for k, name in enumerate(trainer.drivers)
+    ]
+    return SatelliteEstimate(tuple(coefficients), found.level, found.dispersion, trainer._z)
 
 
 def estimate_in_memory(

@@ -1,5 +1,7 @@
 """The satellite estimated from noisy counts: known truth, exact sensitivity, honest labels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,12 @@ from haihe_fl.models.releases import KINDS
 from haihe_fl.privacy.gaussian import mu_for
 from haihe_fl.privacy.noise import NoiseSource, Quorum
 from haihe_fl.stress import panels
-from haihe_fl.stress.estimation import SatelliteEstimate, SatelliteTrainer, estimate_in_memory
+from haihe_fl.stress.estimation import (
+    EstimationSettings,
+    SatelliteEstimate,
+    SatelliteTrainer,
+    estimate_in_memory,
+)
 from haihe_fl.stress.panels import PanelCounts
 from haihe_fl.stress.run import shipped
 from haihe_fl.stress.satellite import load_satellite
@@ -57,6 +64,7 @@ def test_truth_is_recovered(panel: Panel, epsilon: float, most: float) -> None:
 
 def test_noise_only_widens_the_errors(panel: Panel) -> None:
     exact, noisy = estimate(panel, np.inf), estimate(panel, 1.0)
+    assert noisy.dispersion < 1.25  # the privacy noise is in the variance, not in the scatter
     for a, b in zip(exact.coefficients, noisy.coefficients, strict=True):
         assert b.se > 0.9 * a.se
     assert sum(c.se for c in noisy.coefficients) > 1.15 * sum(c.se for c in exact.coefficients)
@@ -66,6 +74,26 @@ def test_without_information_the_prior_stands_and_says_so(panel: Panel) -> None:
     found = estimate(panel, 0.02)
     assert all(c.source == "prior" for c in found.coefficients)
     assert all(abs(c.value - c.prior) < 1.5 * c.prior_sd for c in found.coefficients)
+
+
+def test_shocks_that_no_driver_explains_do_not_pass_for_effects(panel: Panel) -> None:
+    """A shift of .2 log-odds a quarter on all borrowers: allowed for, errors stay honest."""
+    rng = np.random.default_rng(5)
+    truth = panel.satellite
+    shift = panel.z @ (truth.loading * truth.beta).T + 0.2 * rng.standard_normal((24, 1))
+    odds = np.exp(panel.grade_logit + shift[:, None, :, None])
+    drawn = rng.binomial(panel.performing_by_grade, 1 - (1 + odds) ** -0.25)
+    counts = PanelCounts.split(replace(panel, defaults_by_grade=drawn))
+    score = {}
+    for allowed in (0.0, 0.2):
+        settings = EstimationSettings(quarter_sd=allowed)
+        trainer = SatelliteTrainer(NAMES, panel.z, truth.loading, PRIOR, np.inf, settings)
+        noise = NoiseSource(bytes(32))
+        found = estimate_in_memory(trainer, counts, Quorum.default(len(counts)), noise)
+        z = [(c.value - TRUTH[c.driver]) / c.se for c in found.coefficients]
+        score[allowed] = relative_error(found), float(np.sqrt(np.mean(np.square(z))))
+    assert score[0.2][0] < score[0.0][0]
+    assert score[0.2][1] < 1.4 < score[0.0][1]
 
 
 def test_bounds_hold_the_sign_and_the_admissible_range() -> None:
