@@ -25,8 +25,8 @@ def boosted_trees(train: Cohort, seed: int = 0) -> HistGradientBoostingClassifie
         return None
     # Small institutions over-fit with the library's defaults; a tenth of the rows stops early.
     model = HistGradientBoostingClassifier(
-        learning_rate=0.05,
-        max_iter=300,
+        learning_rate=0.08,
+        max_iter=150,
         max_leaf_nodes=15,
         min_samples_leaf=20,
         l2_regularization=1.0,

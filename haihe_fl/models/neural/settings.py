@@ -24,7 +24,8 @@ class NeuralSettings(BaseModel):
     Attributes
     ----------
     hidden : tuple of int
-        Units of the hidden layers, four of 1,024 at most; empty gives a logistic regression on the inputs.
+        Units of the hidden layers, four of 1,024 at most; empty gives a logistic regression
+        on the inputs.
     activation : {"tanh", "relu"}
         Bounded activations bear noise and clipping better.
     rounds, local_steps : int
