@@ -24,9 +24,17 @@ ODDS_END, ODDS_STEPS = 28, 128
 
 
 def compiled(function: Function) -> Function:
-    """Compile a loop for this machine; results differ from IEEE's by fused multiply-adds."""
-    make: Any = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
-    result: Function = make(function)
+    """Compile a loop for this machine; results differ from IEEE's by fused multiply-adds.
+
+    The code is kept beside the source or in the user's cache; where neither can be written, it is
+    compiled anew in each process.
+    """
+    plain: Any = numba.njit(nogil=True, error_model="numpy", fastmath=_FAST)
+    kept: Any = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
+    try:
+        result: Function = kept(function)
+    except RuntimeError:
+        result = plain(function)
     return result
 
 

@@ -9,7 +9,7 @@ from scipy.special import expit, logit, ndtr, ndtri
 from scipy.stats import multivariate_normal, poisson
 
 from haihe_fl.stress import kernel
-from haihe_fl.stress.compiled import TILE, normal_cdf
+from haihe_fl.stress.compiled import TILE, compiled, normal_cdf
 from haihe_fl.stress.distribution import (
     LossDraws,
     default_draw,
@@ -54,6 +54,12 @@ def test_the_compiled_distribution_function_is_the_normal_one() -> None:
     error = np.abs(out / right - 1)
     assert error[np.abs(x) < 6].max() < 3e-6 and error.max() < 1e-5
     assert np.abs(out + out[::-1] - 1).max() < 2e-7
+
+
+def test_loops_compile_where_nothing_can_be_kept() -> None:
+    made: dict[str, Any] = {}
+    exec("def twice(x):\n    return 2 * x", made)  # of no file, so numba can keep it nowhere
+    assert compiled(made["twice"])(4) == 8
 
 
 def test_uniforms_belong_to_their_place() -> None:
