@@ -24,7 +24,8 @@ from haihe_fl.stress.results import StressResult
 from haihe_fl.stress.run import run_all
 from haihe_fl.workspace import Workspace
 from server.job import TrainingJob
-from server.training import TrainingReport, run_training
+from server.report import TrainingReport
+from server.training import run_training
 
 Step = Callable[[str, int, int], None]
 """Called with the name of a stage, how much of it is done, and how much there is."""

@@ -40,7 +40,7 @@ from haihe_fl.stress.results import StressResult
 from haihe_fl.stress.run import shipped
 from haihe_fl.stress.scenarios import grade_label
 from server.recording import fingerprints, mean_bytes
-from server.training import TrainingReport
+from server.report import TrainingReport
 
 Floats = NDArray[np.float64]
 POOLED_TREES = Text(

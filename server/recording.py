@@ -4,15 +4,13 @@ import datetime
 import hashlib
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from haihe_fl.i18n import Text
 from haihe_fl.models.card import CardFacts, model_card
 from haihe_fl.workspace import Workspace
 from server.registry import RegisteredRun, record_run
-
-if TYPE_CHECKING:
-    from server.training import TrainingReport
+from server.report import TrainingReport
 
 FIXED_NOISE = Text(
     en="TEST RUN: the noise was seeded, so nothing is private whatever epsilon says.",
@@ -20,7 +18,7 @@ FIXED_NOISE = Text(
 )
 
 
-def record(workspace: Workspace, report: "TrainingReport") -> RegisteredRun:
+def record(workspace: Workspace, report: TrainingReport) -> RegisteredRun:
     """Log a run and register its model as the newest version, which becomes the champion."""
     plan, job = report.plan, report.job
     spent = {name: status.epsilon_spent for name, status in report.status.items()}
@@ -65,7 +63,7 @@ def record(workspace: Workspace, report: "TrainingReport") -> RegisteredRun:
     )
 
 
-def summary(report: "TrainingReport") -> dict[str, Any]:
+def summary(report: TrainingReport) -> dict[str, Any]:
     """Return what a command shows of a run, as plain values."""
     plan = report.plan
     return {
@@ -93,7 +91,7 @@ def summary(report: "TrainingReport") -> dict[str, Any]:
     }
 
 
-def validation_metrics(report: "TrainingReport") -> dict[str, float]:
+def validation_metrics(report: TrainingReport) -> dict[str, float]:
     """Return the figures from the noisy held-out histograms, with AUC's interval."""
     if report.metrics is None:
         return {}
@@ -115,7 +113,7 @@ def validation_metrics(report: "TrainingReport") -> dict[str, float]:
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def fingerprints(report: "TrainingReport") -> dict[str, str]:
+def fingerprints(report: TrainingReport) -> dict[str, str]:
     """Return hashes of model, plan, catalogue, and of all institutions' keyed commitments.
 
     The data hash is over keyed hashes: it tells two runs on other rows apart, and nothing else.
@@ -136,7 +134,7 @@ def mean_bytes(counted: dict[str, int]) -> float:
     return sum(counted.values()) / max(len(counted), 1)
 
 
-def _card(report: "TrainingReport", metrics: dict[str, float], prints: dict[str, str]) -> str:
+def _card(report: TrainingReport, metrics: dict[str, float], prints: dict[str, str]) -> str:
     plan, job = report.plan, report.job
     limits = [Text(en=job.data_label, zh=job.data_label)] if job.data_label else []
     if any(status.fixed_noise for status in report.status.values()):

@@ -2,7 +2,6 @@
 
 import time
 import uuid
-from dataclasses import dataclass
 from typing import Any
 
 from flwr.serverapp import Grid
@@ -14,7 +13,6 @@ from haihe_fl.evaluation.calibration import CalibrationBin
 from haihe_fl.evaluation.metrics import Metrics
 from haihe_fl.messages.node_pb2 import Status
 from haihe_fl.models.additive import AdditiveConfig, AdditiveTrainer
-from haihe_fl.models.base import RiskModel
 from haihe_fl.models.plan import LocalStep, TrainingPlan, release_steps
 from haihe_fl.models.releases import Trainer
 from haihe_fl.models.validation import (
@@ -29,30 +27,10 @@ from haihe_fl.privacy.noise import Quorum
 from haihe_fl.workspace import Workspace
 from server.job import TrainingJob
 from server.recording import record
-from server.registry import RegisteredRun
+from server.report import TrainingReport
 from strategies.exchange import Exchange, Progress
 from strategies.secure_sum import SecureSumSession
 from strategies.training import Averaging, train
-
-
-@dataclass
-class TrainingReport:
-    """Everything the centre knows of a finished run; nothing in it needs a row."""
-
-    job: TrainingJob
-    plan: TrainingPlan
-    model: RiskModel
-    metrics: Metrics | None
-    calibration: tuple[CalibrationBin, ...]
-    validation_sd: float
-    trace: list[dict[str, float]]
-    status: dict[str, Status]
-    survivors: list[tuple[str, ...]]
-    left_out: dict[str, str]
-    bytes_up: dict[str, int]
-    bytes_down: dict[str, int]
-    seconds: float
-    registered: RegisteredRun | None = None
 
 
 def run_training(

@@ -18,7 +18,8 @@ from haihe_fl.data.cohort import Cohort
 from haihe_fl.errors import NetworkError, PolicyError
 from haihe_fl.workspace import Workspace
 from server.job import TrainingJob
-from server.training import TrainingReport, run_training
+from server.report import TrainingReport
+from server.training import run_training
 
 CANARY = "91120100MACANARY0X"
 ODD = 0.7370213947
