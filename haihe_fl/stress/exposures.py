@@ -135,6 +135,12 @@ def amounts(
         )
 
     workers(chunk, range(0, n, _CHUNK))
+    if not settings.downturn_lgd:
+        own = prepared.columns[:, 3:4].astype(np.float32)
+        share = np.asarray(own / np.maximum(out.lgd, np.float32(1e-12)), np.float32)
+        out.loss[:] *= share
+        out.square[:] *= share * share
+        out.lgd[:] = own
     return out
 
 

@@ -167,6 +167,8 @@ def _lgd(
 ) -> Floats:
     """Downturn LGD: the larger of Frye-Jacobs, the loan's own, and its fall in collateral."""
     pd0, lgd0 = portfolio.pd[rows], portfolio.lgd[rows]
+    if not settings.downturn_lgd:
+        return np.broadcast_to(lgd0[:, None], pd.shape)
     rho = irb_correlation(pd0, portfolio.turnover[rows])
     index = frye_jacobs_index(pd0, np.maximum(lgd0, 1e-12), rho)
     lgd = np.maximum(ndtr(g - index[:, None]) / pd, lgd0[:, None])

@@ -18,6 +18,9 @@ class StressSettings(BaseModel):
         only for through-the-cycle PDs. Regulatory capital always has the full correlation.
     severity : float
         Scales the scenario: driver peaks, log multipliers, add-ons (1 is as published).
+    downturn_lgd : bool
+        LGD by the state of the economy; switched off, every loan keeps its own, and neither
+        falling collateral nor a scenario's add-on counts.
     maturity : float
         Effective maturity of the IRB formula, in years.
     pd_floor : float
@@ -44,6 +47,7 @@ class StressSettings(BaseModel):
     residual: bool = True
     r2_macro: float = Field(default=0.5, ge=0, lt=1)
     severity: float = Field(default=1.0, ge=0, le=10)
+    downturn_lgd: bool = True
     maturity: float = Field(default=2.5, ge=1, le=5)
     pd_floor: float = Field(default=0.0005, ge=0, lt=1)
     lifetime_quarters: int = Field(default=10, ge=4, le=120)
