@@ -26,7 +26,7 @@ HOUSE = {
 }
 
 # What a room of haihe_fl may import of the others. COMMON is open to all.
-COMMON = {"errors", "i18n", "workspace"}
+COMMON = {"configuration", "errors", "i18n", "workspace"}
 ROOMS: dict[str, set[str]] = {
     "data": set(),
     "privacy": set(),

@@ -1,11 +1,10 @@
 """What values are called in both languages: ``configs/titles.yaml``, read once."""
 
 from functools import cache
-from importlib.resources import files
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
+from haihe_fl.configuration import read_configuration
 from haihe_fl.i18n import Text
 
 
@@ -21,8 +20,7 @@ class Titles(BaseModel):
 @cache
 def titles() -> Titles:
     """Return the packaged titles."""
-    raw = (files("configs") / "titles.yaml").read_text(encoding="utf-8")
-    return Titles.model_validate(yaml.safe_load(raw))
+    return read_configuration(Titles, "titles.yaml")
 
 
 def value_title(feature: str, value: str) -> Text:

@@ -1,16 +1,15 @@
 """The score scale: from a probability of default to points and to a band AAA to D."""
 
 import math
-from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-import yaml
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from haihe_fl.configuration import ConfigurationFault, read_configuration, source_name
 from haihe_fl.errors import UserError
 
 Floats = NDArray[np.float64]
@@ -139,13 +138,12 @@ def load_scale(path: Path | None = None) -> ScoreScale:
     UserError
         H2410 if the file cannot be read or is no valid scale.
     """
-    source = path or resources.files("configs").joinpath("scale.yaml")
     try:
-        return ScoreScale.model_validate(yaml.safe_load(source.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
-        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        return read_configuration(ScoreScale, "scale.yaml", path)
+    except ConfigurationFault as what:
+        source = source_name("scale.yaml", path)
         raise UserError(
             "H2410",
-            en=f"score scale {path or 'configs/scale.yaml'}: {first}; mend the file",
-            zh=f"评分刻度 {path or 'configs/scale.yaml'} 有误:{first};请修正该文件",
+            en=f"score scale {source}: {what}; mend the file",
+            zh=f"评分刻度 {source} 有误:{what};请修正该文件",
         ) from None

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from haihe_fl.configuration import ConfigurationFault, read_configuration, source_name
 from haihe_fl.errors import UserError
 
 Floats = NDArray[np.float64]
@@ -122,20 +121,15 @@ def load_balance_sheets(path: Path | None = None) -> BalanceSheets:
     UserError
         H2546 if the file cannot be read or is not valid.
     """
-    source = str(path) if path else "configs/balance_sheets.yaml"
     try:
-        text = (path or files("configs") / "balance_sheets.yaml").read_text(encoding="utf-8")
-        return BalanceSheets.model_validate(yaml.safe_load(text))
-    except ValidationError as error:
-        first = error.errors()[0]
-        what = f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}"
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        what = str(error)
-    raise UserError(
-        "H2546",
-        en=f"balance sheets {source}: {what}; compare with configs/balance_sheets.yaml",
-        zh=f"资产负债假设 {source}:{what};请对照 configs/balance_sheets.yaml",
-    )
+        return read_configuration(BalanceSheets, "balance_sheets.yaml", path)
+    except ConfigurationFault as what:
+        source = source_name("balance_sheets.yaml", path)
+        raise UserError(
+            "H2546",
+            en=f"balance sheets {source}: {what}; compare with configs/balance_sheets.yaml",
+            zh=f"资产负债假设 {source}:{what};请对照 configs/balance_sheets.yaml",
+        ) from None
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,15 +7,14 @@ the smallest Mahalanobis distance d: d^2 = x' Sigma^-1 x.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import minimize  # type: ignore[import-untyped]
 
+from haihe_fl.configuration import ConfigurationFault, read_configuration, source_name
 from haihe_fl.errors import UserError
 from haihe_fl.stress.kernel import simulate
 from haihe_fl.stress.portfolio import Portfolio
@@ -82,15 +81,11 @@ def load_driver_correlation(
     >>> float(load_driver_correlation(c).covariance(c)[0, 0])  # variance of growth, sigma 2
     4.0
     """
-    source = str(path) if path else "configs/driver_correlation.yaml"
+    source = source_name("driver_correlation.yaml", path)
     try:
-        text = (path or files("configs") / "driver_correlation.yaml").read_text(encoding="utf-8")
-        read = DriverCorrelation.model_validate(yaml.safe_load(text))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise _wrong(source, f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise _wrong(source, str(error)) from None
+        read = read_configuration(DriverCorrelation, "driver_correlation.yaml", path)
+    except ConfigurationFault as what:
+        raise _wrong(source, str(what)) from None
     named = [frozenset(pair.drivers) for pair in read.pairs]
     if any(len(pair) < 2 or not pair <= set(catalogue.drivers) for pair in named):
         raise _wrong(source, "a pair must name two drivers of the scenarios")

@@ -1,15 +1,14 @@
 """The credit insurance pool: what it pays, what is left and to whom, and when it is empty."""
 
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import yaml
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from haihe_fl.configuration import ConfigurationFault, read_configuration, source_name
 from haihe_fl.errors import UserError
 from haihe_fl.stress.scenarios import PoolSpec
 
@@ -99,20 +98,15 @@ def load_pool(path: Path | None = None) -> PoolTerms:
     >>> load_pool().capital
     1000000000.0
     """
-    source = str(path) if path else "configs/pool.yaml"
     try:
-        text = (path or files("configs") / "pool.yaml").read_text(encoding="utf-8")
-        return PoolTerms.model_validate(yaml.safe_load(text))
-    except ValidationError as error:
-        first = error.errors()[0]
-        what = f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}"
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        what = str(error)
-    raise UserError(
-        "H2545",
-        en=f"insurance pool {source}: {what}; compare with configs/pool.yaml",
-        zh=f"保险池 {source}:{what};请对照 configs/pool.yaml",
-    )
+        return read_configuration(PoolTerms, "pool.yaml", path)
+    except ConfigurationFault as what:
+        source = source_name("pool.yaml", path)
+        raise UserError(
+            "H2545",
+            en=f"insurance pool {source}: {what}; compare with configs/pool.yaml",
+            zh=f"保险池 {source}:{what};请对照 configs/pool.yaml",
+        ) from None
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,15 +7,14 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import expit, logit  # type: ignore[import-untyped]
 
+from haihe_fl.configuration import ConfigurationFault, read_configuration, source_name
 from haihe_fl.errors import UserError
 from haihe_fl.stress.losses import implied_factor, irb_correlation
 from haihe_fl.stress.paths import driver_paths, profile_path
@@ -92,15 +91,11 @@ def load_satellite(catalogue: ScenarioCatalogue, path: Path | None = None) -> Sa
     >>> load_satellite(load_scenarios()).beta["gdp_growth"]
     0.35
     """
-    source = str(path) if path else "configs/satellite.yaml"
+    source = source_name("satellite.yaml", path)
     try:
-        text = (path or files("configs") / "satellite.yaml").read_text(encoding="utf-8")
-        satellite = Satellite.model_validate(yaml.safe_load(text))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise _wrong(source, f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise _wrong(source, str(error)) from None
+        satellite = read_configuration(Satellite, "satellite.yaml", path)
+    except ConfigurationFault as what:
+        raise _wrong(source, str(what)) from None
     for part, names in (("beta", satellite.beta), ("loadings", satellite.loadings)):
         if odd := set(names) ^ set(catalogue.drivers):
             raise _wrong(
