@@ -2,8 +2,18 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from haihe_fl.i18n import set_language
+
+# A slow machine is no failure; and CI repeats the same examples, while people explore new ones.
+settings.register_profile(
+    "haihe",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+)
+settings.load_profile("haihe")
 
 
 @pytest.fixture(scope="session")
