@@ -53,6 +53,20 @@ def check_plan(
         )
 
 
+def check_panel(plan: TrainingPlan, panel: object) -> None:
+    """Refuse an estimation at an institution without a quarterly panel: before the sum, not in it.
+
+    Raises
+    ------
+    UserError
+        H2582 if there is none.
+    """
+    if plan.family == "satellite" and panel is None:
+        from haihe_fl.stress.panels import no_panel
+
+        raise no_panel()
+
+
 def offers_of(roster: m.Roster, plan: TrainingPlan) -> list[KeyOffer]:
     """Return a roster's offers, their signatures still to be verified.
 

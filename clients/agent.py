@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import haihe_fl
-from clients.admission import check_plan, offer_message, offers_of
+from clients.admission import check_panel, check_plan, offer_message, offers_of
 from clients.policy import NodePolicy
 from clients.store import RunStore, already_answered, private_file
 from haihe_fl.data.cohort import Cohort
@@ -65,6 +65,8 @@ class NodeAgent:
         Where ledger and store live; for this user's eyes only.
     noise : NoiseSource, optional
         For tests only: a seeded source makes every result reproducible and protects nobody.
+    panel : PanelCounts, optional
+        The institution's quarterly panel; without one it takes no part in family ``satellite``.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class NodeAgent:
         policy: NodePolicy,
         folder: Path,
         noise: NoiseSource | None = None,
+        panel: object = None,
     ) -> None:
         self.identity = identity
         self.ca_pem = ca_pem
@@ -87,6 +90,7 @@ class NodeAgent:
         self._load = load
         self._cohort: Cohort | None = None
         self._noise = noise or NoiseSource()
+        self._panel = panel
         self._runs: dict[str, _Run] = {}
         self._lock = threading.Lock()
         self._secret = identity.key.sign(b"haihe data commitment")  # deterministic, never sent
@@ -159,6 +163,7 @@ class NodeAgent:
     def _prepare(self, run: str, request: m.Prepare) -> m.NodeReply:
         plan = TrainingPlan.from_bytes(request.plan)
         check_plan(plan, run, self.identity.name, self.catalogue_fingerprint, self.policy)
+        check_panel(plan, self._panel)
         if self._store.get(run, "finished") is not None:
             raise _no_run(run)
         documents = {"plan": request.plan}
@@ -196,6 +201,7 @@ class NodeAgent:
             plan = TrainingPlan.from_bytes(plan_bytes)
             whole = plan.family == "stress"
             current = _Run(plan, ReleaseComputer(self.cohort, plan.holdout_share, whole=whole))
+            current.computer.cache["satellite/panel"] = self._panel
             roster = self._store.get(run, "roster")
             if roster is not None:
                 current.party = self._join(plan, m.Roster.FromString(roster))

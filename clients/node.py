@@ -2,7 +2,7 @@
 
 ::
 
-    node.yaml        data file, mapping
+    node.yaml        data file, mapping, quarterly panel
     policy.yaml      the institution's own limits
     identity.key     signing key (0600), and identity.pem, its certificate
     ca.pem           the consortium's authority
@@ -35,6 +35,8 @@ class NodeConfig(BaseModel):
     """Where a node finds its rows; paths are relative to the folder.
 
     ``institution`` keeps only the rows of that institution, where a file holds several.
+    ``panel`` is the quarterly panel by which the satellite is estimated
+    (`haihe_fl.stress.panelfile`); without it the node takes no part in that.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +44,7 @@ class NodeConfig(BaseModel):
     data: Path
     mapping: Path
     institution: str | None = None
+    panel: Path | None = None
 
 
 def prepare_node(
@@ -74,7 +77,7 @@ def open_node(folder: Path) -> NodeAgent:
     Raises
     ------
     UserError
-        H2303 if ``node.yaml`` is missing or wrong; those of policy, mapping and data.
+        H2303 if ``node.yaml`` is missing or wrong; those of policy, mapping, data and panel.
     """
     path = folder / "node.yaml"
     try:
@@ -89,6 +92,11 @@ def open_node(folder: Path) -> NodeAgent:
     cohort = read_cohort(folder / config.data, mapping)
     if config.institution is not None:
         cohort = cohort.take(cohort.institution == config.institution)
+    panel = None
+    if config.panel is not None:
+        from haihe_fl.stress.panelfile import read_panel
+
+        panel = read_panel(folder / config.panel)
     seed = os.environ.get(UNSAFE_SEED)
     identity = Identity.load(folder)
     return NodeAgent(
@@ -99,6 +107,7 @@ def open_node(folder: Path) -> NodeAgent:
         load_policy(folder / "policy.yaml"),
         folder,
         noise=None if seed is None else fixed_noise(seed, identity.name),
+        panel=panel,
     )
 
 

@@ -24,7 +24,8 @@ class NodePolicy(BaseModel):
     epsilon_per_run : float
         Largest budget of a single run.
     families, modes : tuple of str
-        Model families and modes that may be trained here.
+        Families and modes that may run here: ``additive`` and ``neural`` train a model,
+        ``stress`` and ``satellite`` must be named before they may ask anything.
     minimum_survivors : int
         Fewest institutions among which this one's contribution may be hidden.
     exact_stress_sums : bool
@@ -38,7 +39,10 @@ class NodePolicy(BaseModel):
     epsilon_cap: float = Field(default=8.0, gt=0)
     delta: float = Field(default=1e-5, gt=0, lt=1)
     epsilon_per_run: float = Field(default=4.0, gt=0)
-    families: tuple[Literal["additive", "neural", "stress"], ...] = ("additive", "neural")
+    families: tuple[Literal["additive", "neural", "stress", "satellite"], ...] = (
+        "additive",
+        "neural",
+    )
     modes: tuple[Literal["secure", "inspected"], ...] = ("secure", "inspected")
     minimum_survivors: int = Field(default=2, ge=2)
     exact_stress_sums: bool = False

@@ -1,5 +1,6 @@
 """A consortium in one process: the same strategies, courier and agents, no sockets."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from clients.policy import NodePolicy
 from consortium.grid import InProcessGrid
 from haihe_fl.data.cohort import Cohort
 from haihe_fl.securesum.keys import Identity
+from haihe_fl.stress.panels import PanelCounts
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class InProcessConsortium:
         cohorts: dict[str, Cohort],
         policy: NodePolicy | None = None,
         noise_seed: str | None = None,
+        panels: Mapping[str, PanelCounts] | None = None,
     ) -> "InProcessConsortium":
         """Open one agent an institution; identities and ledgers in ``folder`` are kept.
 
@@ -45,6 +48,8 @@ class InProcessConsortium:
             The same for all; the defaults if left out.
         noise_seed : str, optional
             Fixes the noise, for tests only.
+        panels : mapping of str to PanelCounts, optional
+            Quarterly panels, by institution.
         """
         ca = load_or_create_ca(folder / "ca", "Haihe consortium")
         limits = policy or NodePolicy()
@@ -62,6 +67,7 @@ class InProcessConsortium:
                 limits,
                 node,
                 noise=None if noise_seed is None else fixed_noise(noise_seed, name),
+                panel=(panels or {}).get(name),
             )
         app = build_app(connect=lambda context: agents[str(context.node_config["institution"])])
         grid = InProcessGrid(app, {name: {"institution": name} for name in agents})

@@ -9,7 +9,17 @@ from haihe_fl.i18n import tr
 
 def build() -> typer.Typer:
     """Put the command groups together; called once the language is known."""
-    from haihe_fl.cli import budget, consortium, data, demo, serve, stress, train
+    from haihe_fl.cli import (
+        budget,
+        consortium,
+        data,
+        demo,
+        monitor,
+        satellite,
+        serve,
+        stress,
+        train,
+    )
 
     app = typer.Typer(
         name="haihe",
@@ -38,6 +48,8 @@ def build() -> typer.Typer:
     app.command("train", help=train.HELP)(train.train)
     app.command("serve")(serve.serve)
     app.add_typer(stress.app, name="stress")
+    app.add_typer(satellite.app, name="satellite")
+    app.add_typer(monitor.app, name="monitor")
     app.add_typer(consortium.app, name="consortium")
     app.command("budget", help=budget.HELP)(budget.budget)
     return app

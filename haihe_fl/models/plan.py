@@ -76,7 +76,7 @@ class TrainingPlan(_Frozen):
 
     run: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     model: Name
-    family: Literal["additive", "neural", "stress"]
+    family: Literal["additive", "neural", "stress", "satellite"]
     mode: Mode
     catalogue_fingerprint: str
     participants: tuple[Name, ...] = Field(max_length=10_000)
@@ -105,6 +105,10 @@ class TrainingPlan(_Frozen):
             self._stress_only()
         elif self.exact or any(step.kind.startswith("stress/") for step in self.releases):
             raise ValueError("sums of a stress test go with its family, and no other")
+        if self.family == "satellite":
+            self._panel_only()
+        elif any(step.kind.startswith("satellite/") for step in self.releases):
+            raise ValueError("counts of a quarterly panel go with family satellite, and no other")
         _ = self.quorum  # refuses numbers that make no quorum
         return self
 
@@ -114,6 +118,14 @@ class TrainingPlan(_Frozen):
             raise ValueError("a stress test counts firms, with noise, and trains nothing")
         if self.local or self.holdout_share:
             raise ValueError("a stress test reads all rows and trains nothing")
+
+    def _panel_only(self) -> None:
+        if [step.kind for step in self.releases] != ["satellite/counts"]:
+            raise ValueError(
+                "an estimation of the satellite is one sum of panel counts, with noise"
+            )
+        if self.local or self.holdout_share:
+            raise ValueError("an estimation of the satellite reads the whole panel once")
 
     def _trained(self) -> tuple[LocalStep, ...]:
         """Return the steps that the settings train, all with the first step's noise."""

@@ -117,6 +117,7 @@ MODULES = {
     "additive": "haihe_fl.models.additive",
     "validation": "haihe_fl.models.validation",
     "stress": "haihe_fl.stress.federated",
+    "satellite": "haihe_fl.stress.panels",
 }
 """Where the kinds of each group are registered; imported at the first request."""
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from haihe_fl.models.releases import PlannedRelease, ReleaseRequest
 from haihe_fl.privacy.noise import NoiseSource, Quorum
 from haihe_fl.stress import panels
+from haihe_fl.stress.macro import Quarter
 from haihe_fl.stress.panels import PanelCounts
 from haihe_fl.stress.satellite import Satellite
 from haihe_fl.stress.satellite_fit import Counts, Prior, fit
@@ -132,6 +133,9 @@ class SatelliteTrainer:
         Prior means and the admissible range.
     mu : float
         Gaussian-DP budget of one borrower-quarter record; infinity for no noise, in tests only.
+    start : Quarter, optional
+        Calendar quarter of the first row of ``z``; institutions cut their panels to it. Left out
+        for synthetic panels, whose quarters are numbers.
 
     Examples
     --------
@@ -152,11 +156,13 @@ class SatelliteTrainer:
         satellite: Satellite,
         mu: float,
         settings: EstimationSettings | None = None,
+        start: Quarter | None = None,
     ) -> None:
         if z.shape[1] != len(drivers) or loading.shape[1] != len(drivers) or not mu > 0:
             raise ValueError(f"drivers {len(drivers)}, z {z.shape}, loading {loading.shape}: {mu}")
         self.drivers, self.z, self.loading = drivers, z, loading
         self.satellite, self.settings = satellite, settings or EstimationSettings()
+        self.start = start
         self._z = 1.0 / mu
         self._result: SatelliteEstimate | None = None
 
@@ -174,6 +180,8 @@ class SatelliteTrainer:
             "edges": np.array(self.settings.edges),
             "shape": np.array([len(self.z), len(self.loading)]),
         }
+        if self.start is not None:
+            arrays["start"] = np.array(self.start)
         return ReleaseRequest(
             plan.name, plan.kind, plan.noise_multiplier, plan.length, plan.part, arrays
         )

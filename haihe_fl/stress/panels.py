@@ -21,6 +21,7 @@ from haihe_fl.data.cohort import Cohort
 from haihe_fl.data.synth.panel import Panel
 from haihe_fl.errors import UserError
 from haihe_fl.models.releases import Answer, ReleaseRequest, release_kind
+from haihe_fl.stress.macro import Quarter
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -47,11 +48,14 @@ class PanelCounts:
         Borrowers performing at the start of the quarter and those of them that default in it.
     grade_logit : ndarray, shape (G,)
         Annual log-odds of each grade in a neutral quarter, from the registered model.
+    start : Quarter, optional
+        First quarter, where the panel has a calendar; a synthetic one has none.
     """
 
     performing: Counts
     defaults: Counts
     grade_logit: Floats
+    start: Quarter | None = None
 
     def __post_init__(self) -> None:
         n, d = self.performing, self.defaults
@@ -72,6 +76,29 @@ class PanelCounts:
             cls(panel.performing_by_grade[:, b], panel.defaults_by_grade[:, b], panel.grade_logit)
             for b in range(len(panel.institutions))
         ]
+
+    def window(self, first: Quarter | None, quarters: int) -> "PanelCounts | None":
+        """Return the quarters that a plan asks for, None where the panel does not cover them.
+
+        Without a calendar on either side, quarters are matched by their number alone.
+
+        Examples
+        --------
+        >>> n = np.arange(6).reshape(6, 1, 1)
+        >>> panel = PanelCounts(n, 0 * n, np.zeros(1), Quarter(2020, 1))
+        >>> panel.window(Quarter(2020, 4), 2).performing.ravel().tolist()
+        [3, 4]
+        >>> panel.window(Quarter(2020, 4), 4) is None, panel.window(None, 6) is None
+        (True, True)
+        """
+        held = len(self.performing)
+        if first is None or self.start is None:
+            return self if first == self.start and held == quarters else None
+        at = 4 * (first.year - self.start.year) + first.number - self.start.number
+        if at < 0 or at + quarters > held:
+            return None
+        kept = slice(at, at + quarters)
+        return PanelCounts(self.performing[kept], self.defaults[kept], self.grade_logit, first)
 
 
 def length(quarters: int, sectors: int, bands: int) -> int:
@@ -113,20 +140,25 @@ def answer(panel: PanelCounts, request: ReleaseRequest) -> Answer:
         H2581 if the panel has other quarters or sectors than were asked for.
     """
     edges = np.asarray(request.arrays["edges"], dtype=np.float64)
-    asked = tuple(int(n) for n in np.asarray(request.arrays["shape"]).ravel())
+    quarters, sectors = (int(n) for n in np.asarray(request.arrays["shape"]).ravel())
+    dated = request.arrays.get("start")
+    first = None if dated is None else Quarter(*(int(n) for n in np.asarray(dated).ravel()))
     valid = edges.ndim == 1 and 1 <= len(edges) < MOST_BANDS and bool((np.diff(edges) > 0).all())
-    if not valid or asked != panel.performing.shape[:2]:
+    held = panel.window(first, quarters) if panel.performing.shape[1] == sectors else None
+    if not valid or held is None:
         raise UserError(
             "H2581",
-            en=f"the plan asks for (quarters, sectors) {asked}, the panel has "
-            f"{panel.performing.shape[:2]}; build the panel for the plan's quarters and sectors",
-            zh=f"计划要求(季度,行业)为 {asked},面板为 {panel.performing.shape[:2]};"
+            en=f"the plan asks for {quarters} quarters from {first or 'number 1'} of {sectors} "
+            f"sectors, the panel has {panel.performing.shape[:2]} from "
+            f"{panel.start or 'number 1'}; build the panel for the plan's quarters and sectors",
+            zh=f"计划要求自 {first or '第 1 季'} 起 {quarters} 个季度、{sectors} 个行业,面板自 "
+            f"{panel.start or '第 1 季'} 起为 {panel.performing.shape[:2]};"
             "请按计划的季度和行业生成面板",
         )
-    band = np.searchsorted(edges, panel.grade_logit)
+    band = np.searchsorted(edges, held.grade_logit)
     member = (band[:, None] == np.arange(len(edges) + 1)).astype(np.int64)
-    exposure = panel.performing @ member
-    defaults = DEFAULT_UNIT * panel.defaults.sum(-1)
+    exposure = held.performing @ member
+    defaults = DEFAULT_UNIT * held.defaults.sum(-1)
     vector = np.concatenate([defaults.ravel(), EXPOSURE_UNIT * exposure.ravel()])
     return Answer(vector.astype(np.int64), sensitivity())
 
@@ -142,9 +174,15 @@ def satellite_counts(request: ReleaseRequest, cohort: Cohort, cache: dict[str, A
     """
     panel = cache.get(PANEL)
     if not isinstance(panel, PanelCounts):
-        raise UserError(
-            "H2582",
-            en="this institution has no quarterly panel; build one before it joins the estimation",
-            zh="本机构没有季度面板;请先生成面板再参加估计",
-        )
+        raise no_panel()
     return answer(panel, request)
+
+
+def no_panel() -> UserError:
+    """Return the error of an institution without a panel."""
+    return UserError(
+        "H2582",
+        en="this institution has no quarterly panel; name its file as panel in node.yaml before "
+        "it joins the estimation",
+        zh="本机构没有季度面板;请先在 node.yaml 中以 panel 指定面板文件,再参加估计",
+    )

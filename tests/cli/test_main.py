@@ -20,10 +20,11 @@ def haihe(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_help_lists_the_seven_groups() -> None:
+def test_help_lists_the_nine_groups() -> None:
     shown = haihe("--help", HAIHE_LANG="en")
     assert shown.returncode == 0
-    for group in ("demo", "data", "train", "serve", "stress", "consortium", "budget"):
+    groups = ("demo", "data", "train", "serve", "stress", "consortium", "budget")
+    for group in (*groups, "satellite", "monitor"):
         assert group in shown.stdout
 
 
