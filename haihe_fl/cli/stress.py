@@ -1,11 +1,13 @@
 """``haihe stress``: scenarios, paths and stress runs on a registered model."""
 
 import json as jsonlib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from haihe_fl.cli import stress_options as o
 from haihe_fl.cli.console import (
     Column,
     JsonOption,
@@ -17,6 +19,10 @@ from haihe_fl.cli.console import (
     show_table,
     workspace,
 )
+from haihe_fl.cli.stress_chain_tables import show_chain, show_chains, show_models
+from haihe_fl.cli.stress_federated import federated
+from haihe_fl.cli.stress_reverse import reverse
+from haihe_fl.cli.stress_store import compare_runs, entry_of, load_run, save_run
 from haihe_fl.cli.stress_tables import (
     show_compared,
     show_many,
@@ -25,13 +31,16 @@ from haihe_fl.cli.stress_tables import (
 )
 from haihe_fl.errors import UserError
 from haihe_fl.i18n import tr
+from haihe_fl.stress.chain import run_chain
+from haihe_fl.stress.chain_inputs import ChainInputs
+from haihe_fl.stress.chain_results import ChainResult, ChainSettings
 from haihe_fl.stress.paths import driver_paths
 from haihe_fl.stress.portfolio import Portfolio
 from haihe_fl.stress.results import StressResult
 from haihe_fl.stress.results import compare as side_by_side
-from haihe_fl.stress.run import run_all, shipped
+from haihe_fl.stress.run import run_all
 from haihe_fl.stress.satellite import plausibility
-from haihe_fl.stress.scenarios import grade_label
+from haihe_fl.stress.scenarios import ScenarioCatalogue, grade_label
 from haihe_fl.stress.settings import StressSettings
 
 app = typer.Typer(
@@ -41,50 +50,12 @@ app = typer.Typer(
 # Enterprise-quarters that take about two seconds; below it a progress bar would only flicker.
 QUICK = 18_000_000
 
-OverlayOption = Annotated[str, typer.Option("--overlay", help=tr("Policy response.", "政策叠加。"))]
-FileOption = Annotated[
-    Path | None, typer.Option("--portfolio", help=tr("File of borrowers.", "借款人文件。"))
-]
-MappingOption = Annotated[
-    Path | None,
-    typer.Option("--mapping", "-m", help=tr("Mapping of that file.", "该文件的映射。")),
-]
-SynthOption = Annotated[
-    int,
-    typer.Option(
-        "--synth",
-        help=tr(
-            "Without a file: enterprises of the synthetic consortium.", "无文件时:合成企业数。"
-        ),
-    ),
-]
-SeedOption = Annotated[int, typer.Option("--seed", help=tr("Seed of it.", "合成数据种子。"))]
-NameOption = Annotated[
-    str, typer.Option("--model-name", help=tr("Registered model.", "已登记的模型。"))
-]
-VersionOption = Annotated[
-    str | None,
-    typer.Option("--version", help=tr("Its version (default: champion).", "版本(默认现役)。")),
-]
-SeverityOption = Annotated[
-    float, typer.Option(min=0, max=10, help=tr("Scales the scenario.", "情景强度倍数。"))
-]
-FullOption = Annotated[
-    bool,
-    typer.Option(
-        "--full-correlation",
-        help=tr(
-            "Full instead of residual correlation (through-the-cycle PDs only).",
-            "用完整相关性而非剩余相关性(仅限跨周期 PD)。",
-        ),
-    ),
-]
-
 
 @app.command("list", help=tr("List the scenarios.", "列出全部情景。"))
-def list_scenarios(json: JsonOption = False) -> None:
+def list_scenarios(scenarios: o.ScenariosOption = None, json: JsonOption = False) -> None:
     """List the scenarios with evidence and plausibility."""
-    catalogue, satellite = shipped()
+    catalogue = o.catalogue_of(scenarios)
+    satellite = o.satellite_of(catalogue)
     rows = []
     for scenario in catalogue.scenarios:
         far = plausibility(catalogue, satellite, scenario)
@@ -136,11 +107,13 @@ def list_scenarios(json: JsonOption = False) -> None:
 @app.command("show", help=tr("Show a scenario's paths.", "显示情景路径。"))
 def show(
     scenario: Annotated[str, typer.Argument(metavar="ID")],
-    overlay: OverlayOption = "none",
+    overlay: o.OverlayOption = "none",
+    scenarios: o.ScenariosOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show the paths, multipliers and evidence of a scenario."""
-    catalogue, satellite = shipped()
+    catalogue = o.catalogue_of(scenarios)
+    satellite = o.satellite_of(catalogue)
     chosen = catalogue[scenario]
     policy = catalogue.overlay(overlay)
     paths = dict(zip(catalogue.drivers, driver_paths(catalogue, chosen, policy), strict=True))
@@ -180,15 +153,24 @@ def show(
 @app.command("run", help=tr("Run one scenario, or all.", "运行一个或全部情景。"))
 def run(
     scenario: Annotated[str, typer.Argument(metavar="[ID|all]")] = "all",
-    overlay: OverlayOption = "none",
-    portfolio: FileOption = None,
-    mapping: MappingOption = None,
-    synth: SynthOption = 30_000,
-    seed: SeedOption = 2023,
-    model_name: NameOption = "haihe-risk",
-    version: VersionOption = None,
-    severity: SeverityOption = 1.0,
-    full_correlation: FullOption = False,
+    overlay: o.OverlayOption = "none",
+    portfolio: o.FileOption = None,
+    mapping: o.MappingOption = None,
+    synth: o.SynthOption = 30_000,
+    seed: o.SeedOption = 2023,
+    model_name: o.NameOption = "haihe-risk",
+    version: o.VersionOption = None,
+    scenarios: o.ScenariosOption = None,
+    severity: o.SeverityOption = 1.0,
+    full_correlation: o.FullOption = False,
+    chain: o.ChainOption = False,
+    draws: o.DrawsOption = None,
+    enterprise_draws: o.EnterpriseDrawsOption = 50,
+    contagion: o.ContagionOption = False,
+    pool: o.PoolOption = False,
+    capital: o.CapitalOption = False,
+    shapley: o.ShapleyOption = False,
+    insured: o.InsuredOption = 1.0,
     chart: Annotated[
         Path | None, typer.Option(help=tr("Loss chart (.svg, .png).", "损失图(.svg、.png)。"))
     ] = None,
@@ -202,14 +184,31 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Run scenarios over a portfolio scored by a registered model."""
-    ids = None if scenario == "all" else [scenario]
-    _check(ids or [], overlay)
-    loaded = _portfolio(portfolio, mapping, synth, seed, model_name, version, work)
+    catalogue = o.catalogue_of(scenarios)
+    ids = [s.id for s in catalogue.scenarios] if scenario == "all" else [scenario]
+    o.check_names(catalogue, ids, overlay)
+    steps = o.chain_settings(
+        chain, draws, enterprise_draws, contagion, pool, capital, shapley, insured
+    )
+    book = o.load_book(portfolio, mapping, synth, seed, model_name, version, work)
     settings = StressSettings(severity=severity, residual=not full_correlation)
-    results = _run(loaded, ids, overlay, settings)
+    chains: list[ChainResult] = []
+    if steps is not None:
+        inputs = book.inputs
+        named = (("contagion", contagion), ("capital", capital))
+        o.check_inputs(inputs, *(name for name, asked in named if asked))
+    results = _run(book.portfolio, ids, overlay, settings, catalogue)
+    if steps is not None:
+        chains = _chains(inputs, ids, overlay, settings, steps, catalogue)
+    links: list[ChainResult | None] = [*chains] or [None] * len(results)
+    entries = [entry_of(r, c) for r, c in zip(results, links, strict=True)]
+    run_id, path = save_run(workspace(work), entries)
     if save is not None:
-        text = jsonlib.dumps([r.to_dict() for r in results], ensure_ascii=False)
-        save.write_text(text, encoding="utf-8")
+        whole = [
+            {**r.to_dict(), **({"chain": c.to_dict()} if c else {})}
+            for r, c in zip(results, links, strict=True)
+        ]
+        save.write_text(jsonlib.dumps(whole, ensure_ascii=False), encoding="utf-8")
     if chart is not None or heatmap is not None:
         from haihe_fl.stress.charts import write_chart
 
@@ -218,88 +217,113 @@ def run(
         if heatmap is not None:
             write_chart(heatmap, "heatmap", results)
     if json:
-        show_json([{**r.summary(), **r.tables()} for r in results])
-    elif len(results) == 1:
+        show_json(entries)
+        return
+    if len(results) == 1:
         show_one(results[0])
     else:
         show_many(results)
+    if len(chains) == 1:
+        show_chain(chains[0])
+    elif chains:
+        show_chains(chains)
+    err.print(tr(f"stored as {run_id}: {path}", f"已存为 {run_id}:{path}"), soft_wrap=True)
 
 
-@app.command("compare", help=tr("Run scenarios side by side.", "并列比较情景。"))
+@app.command(
+    "compare", help=tr("Compare scenarios, or two stored runs.", "比较情景,或两次已存的运行。")
+)
 def compare(
-    scenarios: Annotated[list[str], typer.Argument(metavar="ID ID ...")],
-    overlay: OverlayOption = "none",
-    portfolio: FileOption = None,
-    mapping: MappingOption = None,
-    synth: SynthOption = 30_000,
-    seed: SeedOption = 2023,
-    model_name: NameOption = "haihe-risk",
-    version: VersionOption = None,
+    scenarios: Annotated[list[str] | None, typer.Argument(metavar="ID ID ...")] = None,
+    results: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            "--results",
+            metavar="A B",
+            help=tr("Two stored runs: ids or files.", "两次已存运行:编号或文件。"),
+        ),
+    ] = None,
+    overlay: o.OverlayOption = "none",
+    portfolio: o.FileOption = None,
+    mapping: o.MappingOption = None,
+    synth: o.SynthOption = 30_000,
+    seed: o.SeedOption = 2023,
+    model_name: o.NameOption = "haihe-risk",
+    version: o.VersionOption = None,
+    own: o.ScenariosOption = None,
     work: WorkOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Run scenarios and show them side by side, worst first."""
-    _check(scenarios, overlay)
-    loaded = _portfolio(portfolio, mapping, synth, seed, model_name, version, work)
-    results = _run(loaded, list(dict.fromkeys(scenarios)), overlay, StressSettings())
-    if json:
-        show_json(side_by_side(results))
-    else:
-        show_compared(results)
-
-
-def _check(ids: list[str], overlay: str) -> None:
-    """Refuse unknown names before anything slow is done."""
-    catalogue, _ = shipped()
-    catalogue.overlay(overlay)
-    for identifier in ids:
-        _ = catalogue[identifier]
-
-
-def _portfolio(
-    file: Path | None,
-    mapping: Path | None,
-    synth: int,
-    seed: int,
-    model_name: str,
-    version: str | None,
-    work: Path | None,
-) -> Portfolio:
-    if (file is None) != (mapping is None):
-        raise UserError(
-            "H2530",
-            en="--portfolio and --mapping go together; give both, or neither for --synth",
-            zh="--portfolio 与 --mapping 须同时给出;或都不给而用 --synth",
-        )
-    from server.registry import load_model
-
-    with err.status(tr("loading model and portfolio …", "正在读取模型和组合……")):
-        model, info = load_model(workspace(work), model_name, version)
-        if file is not None and mapping is not None:
-            from haihe_fl.data.mapping import load_mapping
-            from haihe_fl.data.readers import read_cohort
-
-            cohort = read_cohort(file, load_mapping(mapping))
+    """Run scenarios and show them side by side, or two models' stored runs of the same."""
+    chosen = list(dict.fromkeys(scenarios or []))
+    if results is not None:
+        space = workspace(work)
+        first, second = (load_run(space, name) for name in results)
+        rows = compare_runs(first, second, chosen)
+        if json:
+            show_json(rows)
         else:
-            from haihe_fl.data.synth.consortium import synthesise
+            show_models(rows)
+        return
+    if not chosen:
+        raise UserError(
+            "H2613",
+            en="name scenarios to compare, or two stored runs with --results A B",
+            zh="请给出要比较的情景,或用 --results A B 指定两次已存的运行",
+        )
+    catalogue = o.catalogue_of(own)
+    o.check_names(catalogue, chosen, overlay)
+    book = o.load_book(portfolio, mapping, synth, seed, model_name, version, work)
+    found = _run(book.portfolio, chosen, overlay, StressSettings(), catalogue)
+    if json:
+        show_json(side_by_side(found))
+    else:
+        show_compared(found)
 
-            cohort = synthesise(enterprises=synth, seed=seed).cohort
-        label = f"{info.name} v{info.version}"
-        return Portfolio.from_cohort(cohort, model, model_name=label)
+
+app.command("reverse", help=tr("Which shock costs so much?", "多大冲击会造成如此损失?"))(reverse)
+app.command(
+    "federated", help=tr("Sums over all institutions, masked.", "跨机构联邦压力测试(加掩码)。")
+)(federated)
 
 
 def _run(
-    portfolio: Portfolio, ids: list[str] | None, overlay: str, settings: StressSettings
+    portfolio: Portfolio,
+    ids: list[str],
+    overlay: str,
+    settings: StressSettings,
+    catalogue: ScenarioCatalogue,
 ) -> list[StressResult]:
-    catalogue, _ = shipped()
-    total = len(ids) if ids is not None else len(catalogue.scenarios)
-    if len(portfolio) * catalogue.horizon_quarters * (total + 1) < QUICK:
-        return run_all(portfolio, ids, overlay, settings)
-    with progress(tr("stress", "压力测试"), total) as bar:
-        return run_all(
-            portfolio,
-            ids,
-            overlay,
-            settings,
-            on_progress=lambda done, _: bar.update(bar.task_ids[0], completed=done),
-        )
+    total = len(ids)
+    quick = len(portfolio) * catalogue.horizon_quarters * (total + 1) < QUICK
+    with nullcontext() if quick else progress(tr("stress", "压力测试"), total) as bar:
+
+        def shown(done: int, _: int) -> None:
+            if bar is not None:
+                bar.update(bar.task_ids[0], completed=done)
+
+        return run_all(portfolio, ids, overlay, settings, catalogue=catalogue, on_progress=shown)
+
+
+def _chains(
+    inputs: ChainInputs,
+    ids: list[str],
+    overlay: str,
+    settings: StressSettings,
+    steps: ChainSettings,
+    catalogue: ScenarioCatalogue,
+) -> list[ChainResult]:
+    each = steps.enterprise_draws
+    with progress(tr("chain", "链条"), each * len(ids)) as bar:
+        found = []
+        for number, name in enumerate(ids):
+
+            def shown(step: str, done: int, _: int, first: int = each * number) -> None:
+                if step == "contagion":
+                    bar.update(bar.task_ids[0], completed=first + done)
+
+            found.append(
+                run_chain(inputs, name, overlay, settings, steps, catalogue=catalogue, step=shown)
+            )
+            bar.update(bar.task_ids[0], completed=each * (number + 1))
+    return found
