@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit, ndtri, pdtr, pdtrik  # type: ignore[import-untyped]
 
-from haihe_fl.stress.compiled import TILE, Singles, default_quarters, tile_losses
+from haihe_fl.stress.compiled import TILE, Singles, default_quarters
 from haihe_fl.stress.draws import DrawSettings, factor_draws, uniforms
 from haihe_fl.stress.exposures import Prepared, Thresholds, Workers, amounts, conditional
 from haihe_fl.stress.kernel import Shock
@@ -20,6 +20,7 @@ from haihe_fl.stress.lattice import Entries, Lattice, spread
 from haihe_fl.stress.losses import size_adjustment
 from haihe_fl.stress.portfolio import Portfolio
 from haihe_fl.stress.settings import StressSettings
+from haihe_fl.stress.tiles import Block, Spread, Tiles
 
 Floats = NDArray[np.float64]
 _TABLE_LIMIT = 1 << 30
@@ -73,6 +74,7 @@ def simulate_losses(
     threads: int | None = None,
     impaired_pd: Floats | None = None,
     prepared: Prepared | None = None,
+    spread_over: Spread | None = None,
 ) -> LossDraws:
     """Draw the losses that a shock costs each institution.
 
@@ -92,6 +94,8 @@ def simulate_losses(
         PDs by `Portfolio.impaired_pd`, where the scenario loses data.
     prepared : Prepared, optional
         `Prepared.of` this portfolio, where several scenarios share it.
+    spread_over : callable, optional
+        Where blocks are computed, threads if left out. Changes no number.
 
     Examples
     --------
@@ -113,37 +117,21 @@ def simulate_losses(
     entries, thresholds, gamma = _work(prepared, shock, settings, options, gap, workers)
 
     n_inst, quarters = len(portfolio.institutions), shock.shift.shape[1]
+    tiles = Tiles(entries, thresholds, gamma, options, (n_inst, quarters, len(portfolio.sectors)))
     loss = np.empty((quarters, options.draws, n_inst), np.float32)
     variance = np.empty((options.draws, n_inst), np.float32)
     weights = np.empty(options.draws)
-    n_sectors = len(portfolio.sectors)
 
-    def tile(first: int) -> None:
-        drawn = factor_draws(options, n_sectors, quarters, first, TILE)
-        sums = np.zeros((n_inst, quarters, TILE))
-        squares = np.zeros((n_inst, TILE))
-        tile_losses(
-            thresholds.alpha,
-            thresholds.beta,
-            gamma,
-            thresholds.sector,
-            entries.first,
-            entries.institution,
-            entries.amount,
-            entries.square,
-            entries.profile,
-            entries.mass,
-            drawn.factors.astype(np.float32),
-            sums,
-            squares,
-        )
-        at = slice(first, min(first + TILE, options.draws))
-        kept = at.stop - first
-        loss[:, at] = sums[..., :kept].transpose(1, 2, 0)
-        variance[at] = np.maximum(squares[:, :kept], 0.0).T
-        weights[at] = drawn.weights[:kept]
+    def keep(first: int, block: Block) -> None:
+        at = slice(first, first + len(block.weights))
+        loss[:, at], variance[at], weights[at] = block
 
-    workers(tile, range(0, options.draws, TILE))
+    pieces = range(0, options.draws, TILE)
+    if spread_over is None:
+        workers(lambda first: keep(first, tiles(first)), pieces)
+    else:
+        for first, block in spread_over(tiles, pieces):
+            keep(first, block)
     expected = loss.sum(axis=0, dtype=np.float64)
     losses = _with_chance(expected, variance.astype(np.float64), portfolio.institutions, options)
     return LossDraws(
