@@ -316,3 +316,8 @@ def test_a_general_generator_is_seen(
 ) -> None:
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
     assert faults_of_generators(in_tree(tmp_path, "clients/a.py", source))
+
+
+def test_test_modules_have_names_of_their_own() -> None:
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
