@@ -21,14 +21,10 @@ from haihe_fl.cli.console import (
 )
 from haihe_fl.cli.stress_chain_tables import show_chain, show_chains, show_models
 from haihe_fl.cli.stress_federated import federated
+from haihe_fl.cli.stress_report import report
 from haihe_fl.cli.stress_reverse import reverse
 from haihe_fl.cli.stress_store import compare_runs, entry_of, load_run, save_run
-from haihe_fl.cli.stress_tables import (
-    show_compared,
-    show_many,
-    show_one,
-    sparkline,
-)
+from haihe_fl.cli.stress_tables import show_compared, show_many, show_one, sparkline
 from haihe_fl.errors import UserError
 from haihe_fl.i18n import tr
 from haihe_fl.stress.chain import run_chain
@@ -281,6 +277,7 @@ def compare(
         show_compared(found)
 
 
+app.command("report", help=tr("Write the stress report.", "生成压力测试报告。"))(report)
 app.command("reverse", help=tr("Which shock costs so much?", "多大冲击会造成如此损失?"))(reverse)
 app.command(
     "federated", help=tr("Sums over all institutions, masked.", "跨机构联邦压力测试(加掩码)。")

@@ -96,7 +96,7 @@ def size(count: float) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} KB"
 
 
-def _charts() -> Callable[[Label, str, Label], Markup]:
+def chart_numbering() -> Callable[[Label, str, Label], Markup]:
     """Return the template's ``chart``: numbers every SVG so that no two share an id."""
     count = 0
 
@@ -118,15 +118,16 @@ def _charts() -> Callable[[Label, str, Label], Markup]:
     return chart
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Return the templates with the filters that reports share."""
+    made = Environment(
         loader=PackageLoader("haihe_fl.reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
+    made.filters.update(
         dual=dual,
         number=number,
         percent=percent,
@@ -135,12 +136,12 @@ def _environment() -> Environment:
         unit=lambda v: dual(unit_title(v)),
         money=lambda v: dual(money(v)),
     )
-    environment.globals.update(
+    made.globals.update(
         interval=interval,
         t=lambda en, zh: dual(Text(en=en, zh=zh)),
         text=lambda en, zh: Text(en=en, zh=zh),
     )
-    return environment
+    return made
 
 
 def _budgets(budgets: tuple[BudgetLine, ...]) -> tuple[BudgetLine, ...]:
@@ -161,7 +162,7 @@ def render_report(results: DemoResults) -> str:
     pairs = sorted(results.pairs, key=lambda p: -p.importance)[:PAIRS]
     pooled = results.comparison.pooled
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             r=results,
@@ -173,7 +174,7 @@ def render_report(results: DemoResults) -> str:
             advice=advice(results),
             threat_model=results.privacy.threat_model or THREAT_MODEL,
             glossary=GLOSSARY,
-            chart=_charts(),
+            chart=chart_numbering(),
             institution_chart=charts.institution_chart(results.institutions, pooled),
             calibration_chart=(
                 charts.calibration_chart(results.validation.calibration)

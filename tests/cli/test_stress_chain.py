@@ -239,6 +239,21 @@ def test_federated(tmp_path: Path) -> None:
     assert "Noise on a cell and quarter" in noisy
 
 
+def test_report(tmp_path: Path) -> None:
+    page, pdf = tmp_path / "s.html", tmp_path / "s.pdf"
+    common = (*QUICK, "--work", tmp_path)
+    facts = json.loads(ok("report", "--out", page, "--pdf", pdf, *common, "--json"))
+    assert facts["chain"] in page.read_text(encoding="utf-8")
+    assert pdf.read_bytes().startswith(b"%PDF")
+    stored = json.loads((tmp_path / "stress" / f"{facts['run_id']}.json").read_text("utf-8"))
+    assert len(stored["results"]) == 30
+    assert [e["scenario"] for e in stored["results"] if "chain" in e] == [facts["scenario"]]
+    assert str(page) in ok("report", "--out", page, "--scenario", "haihe-flood", *common)
+    assert shipped()[0]["haihe-flood"].name_zh in page.read_text(encoding="utf-8")
+    refused("H2619", "report", *common)
+    refused("H2510", "report", "--out", page, "--scenario", "flod", *common)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("reverse", "gfc"), ("federated", "gfc"), ("run", "gfc", "--chain")],
