@@ -66,7 +66,7 @@ def budget(work: WorkOption = None, json: JsonOption = False) -> None:
             Column(tr("reserved", "预留"), right=True),
             Column(tr("left", "剩余"), right=True),
             Column(tr("cap", "上限"), right=True),
-            Column(tr("borrower x2", "借款人 x2"), right=True),
+            Column(tr("at two", "两家"), right=True),
         ],
         [
             (
@@ -83,9 +83,9 @@ def budget(work: WorkOption = None, json: JsonOption = False) -> None:
     )
     out.print(
         tr(
-            "Unit: one record; borrower x2 is a borrower with records at two institutions. "
+            "Unit: one record; at two: a borrower with records at two institutions. "
             "Against: a curious centre and colluding institutions up to the run's tolerance.",
-            "单位:一条记录;“借款人 x2”指在两家机构均有记录的借款人。"
+            "单位:一条记录;“两家”指在两家机构均有记录的借款人。"
             "防范对象:好奇的中心,以及不超过容忍数的合谋机构。",
         )
     )

@@ -31,6 +31,9 @@ WorkOption = Annotated[
 ]
 
 
+NAME_WIDTH = 20
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table: heading, alignment."""
@@ -41,13 +44,19 @@ class Column:
 
 def show_table(title: str, columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> None:
     """Print a table to standard output."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    # Names come first and stay whole where they can; the other columns give way.
+    named = max((len(row[0]) for row in cells if row), default=0)
     table = Table(title=title, title_justify="left")
-    for column in columns:
+    for position, column in enumerate(columns):
         table.add_column(
-            column.heading, justify="right" if column.right else "left", overflow="fold"
+            column.heading,
+            justify="right" if column.right else "left",
+            overflow="fold",
+            min_width=min(named, NAME_WIDTH) if position == 0 else None,
         )
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+    for row in cells:
+        table.add_row(*row)
     out.print(table)
 
 

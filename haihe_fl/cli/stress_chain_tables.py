@@ -94,34 +94,43 @@ def _contagion(found: ContagionFigures) -> list[tuple[str, str]]:
 
 def _show_capital(capital: CapitalFigures) -> None:
     names = part_names()
-    whole = tr("all together", "合计")
-    parts = list(capital.network.waterfall)
     show_table(
-        tr("CET1 ratio, from start to end, in points", "核心一级资本充足率变动(百分点)"),
+        tr("CET1 ratio of all together, in points", "全体核心一级资本充足率(百分点)"),
+        (Column(tr("step", "步骤")), Column(tr("points", "百分点"), right=True)),
+        [(names[part], f"{100 * v:+.2f}") for part, v in capital.network.waterfall.items()],
+    )
+    show_table(
+        tr("CET1 ratio by institution", "各机构核心一级资本充足率"),
         (
             Column(tr("institution", "机构")),
-            *(Column(names[p], right=True) for p in parts),
-            Column(tr("lowest", "最低"), right=True),
-            Column(tr("below minimum", "跌破下限"), right=True),
+            *(
+                Column(h, right=True)
+                for h in (
+                    tr("start", "期初"),
+                    tr("end", "期末"),
+                    tr("lowest", "最低"),
+                    tr("below", "跌破"),
+                    tr("of draws", "抽样占比"),
+                )
+            ),
         ),
         [
             (
                 name,
-                *(f"{100 * row.waterfall[p]:.2f}" for p in parts),
-                f"{100 * min(row.ratio):.2f}",
-                (f"Q{row.breach}" if row.breach else "–")
-                + (
-                    f" ({row.breach_probability:.0%})" if row.breach_probability is not None else ""
-                ),
+                f"{row.waterfall['start']:.2%}",
+                f"{row.waterfall['end']:.2%}",
+                f"{min(row.ratio):.2%}",
+                f"Q{row.breach}" if row.breach else "–",
+                "–" if row.breach_probability is None else f"{row.breach_probability:.0%}",
             )
-            for name, row in ((whole, capital.network), *capital.institutions.items())
+            for name, row in capital.institutions.items()
         ],
     )
     out.print(
         tr(
-            f"Minimum {capital.minimum:.1%}; in brackets: share of draws that fall below it. "
-            "Opening balance sheets: ",
-            f"下限 {capital.minimum:.1%};括号内为跌破下限的抽样占比。期初资产负债:",
+            f"Below: first quarter under the minimum of {capital.minimum:.1%}, and the share of "
+            "draws in which that happens. Opening balance sheets: ",
+            f"跌破:首个低于下限 {capital.minimum:.1%} 的季度,及其抽样占比。期初资产负债:",
         )
         + capital.evidence,
         markup=False,
