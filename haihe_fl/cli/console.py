@@ -31,7 +31,7 @@ WorkOption = Annotated[
 ]
 
 
-NAME_WIDTH = 20
+NAME_WIDTH = 16
 
 
 @dataclass(frozen=True)
