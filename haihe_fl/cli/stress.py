@@ -1,7 +1,7 @@
 """``haihe stress``: scenarios, paths and stress runs on a registered model."""
 
-import json as jsonlib
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +30,7 @@ from haihe_fl.i18n import tr
 from haihe_fl.stress.chain import run_chain
 from haihe_fl.stress.chain_inputs import ChainInputs
 from haihe_fl.stress.chain_results import ChainResult, ChainSettings
+from haihe_fl.stress.export import write_results
 from haihe_fl.stress.paths import driver_paths
 from haihe_fl.stress.portfolio import Portfolio
 from haihe_fl.stress.results import StressResult
@@ -38,6 +39,8 @@ from haihe_fl.stress.run import run_all
 from haihe_fl.stress.satellite import plausibility
 from haihe_fl.stress.scenarios import ScenarioCatalogue, grade_label
 from haihe_fl.stress.settings import StressSettings
+from haihe_fl.stress.tiles import Spread
+from haihe_fl.stress.workers import loss_workers
 
 app = typer.Typer(
     help=tr("Stress tests: scenarios, losses, provisions.", "压力测试:情景、损失、拨备。"),
@@ -167,15 +170,14 @@ def run(
     capital: o.CapitalOption = False,
     shapley: o.ShapleyOption = False,
     insured: o.InsuredOption = 1.0,
+    workers: o.WorkersOption = "threads",
     chart: Annotated[
         Path | None, typer.Option(help=tr("Loss chart (.svg, .png).", "损失图(.svg、.png)。"))
     ] = None,
     heatmap: Annotated[
         Path | None, typer.Option(help=tr("Scenario by sector.", "情景与行业热力图。"))
     ] = None,
-    save: Annotated[
-        Path | None, typer.Option(help=tr("Everything, as JSON.", "完整结果(JSON)。"))
-    ] = None,
+    save: o.SaveOption = None,
     work: WorkOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -195,16 +197,13 @@ def run(
         o.check_inputs(inputs, *(name for name, asked in named if asked))
     results = _run(book.portfolio, ids, overlay, settings, catalogue)
     if steps is not None:
-        chains = _chains(inputs, ids, overlay, settings, steps, catalogue)
+        with loss_workers(workers) as spread:
+            chains = _chains(inputs, ids, overlay, settings, steps, catalogue, spread)
     links: list[ChainResult | None] = [*chains] or [None] * len(results)
     entries = [entry_of(r, c) for r, c in zip(results, links, strict=True)]
     run_id, path = save_run(workspace(work), entries)
     if save is not None:
-        whole = [
-            {**r.to_dict(), **({"chain": c.to_dict()} if c else {})}
-            for r, c in zip(results, links, strict=True)
-        ]
-        save.write_text(jsonlib.dumps(whole, ensure_ascii=False), encoding="utf-8")
+        write_results(save, results, links)
     if chart is not None or heatmap is not None:
         from haihe_fl.stress.charts import write_chart
 
@@ -309,8 +308,10 @@ def _chains(
     settings: StressSettings,
     steps: ChainSettings,
     catalogue: ScenarioCatalogue,
+    spread: Spread | None,
 ) -> list[ChainResult]:
     each = steps.enterprise_draws
+    one = partial(run_chain, catalogue=catalogue, spread_over=spread)
     with progress(tr("chain", "链条"), each * len(ids)) as bar:
         found = []
         for number, name in enumerate(ids):
@@ -319,8 +320,6 @@ def _chains(
                 if step == "contagion":
                     bar.update(bar.task_ids[0], completed=first + done)
 
-            found.append(
-                run_chain(inputs, name, overlay, settings, steps, catalogue=catalogue, step=shown)
-            )
+            found.append(one(inputs, name, overlay, settings, steps, step=shown))
             bar.update(bar.task_ids[0], completed=each * (number + 1))
     return found

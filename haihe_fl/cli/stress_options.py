@@ -94,6 +94,17 @@ CapitalOption = Annotated[
 ShapleyOption = Annotated[
     bool, typer.Option("--shapley", help=tr("Waterfall by Shapley.", "按 Shapley 值归因。"))
 ]
+SaveOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--save",
+        help=tr("Everything as .json, cells as .parquet.", "完整结果存 .json,明细存 .parquet。"),
+    ),
+]
+WorkersOption = Annotated[
+    str,
+    typer.Option("--workers", help=tr("Draws on threads, or ray.", "抽样方式:threads 或 ray。")),
+]
 InsuredOption = Annotated[
     float,
     typer.Option("--insured", min=0, max=1, help=tr("Share of losses insured.", "投保损失占比。")),

@@ -35,6 +35,7 @@ from haihe_fl.stress.scenarios import Scenario, ScenarioCatalogue
 from haihe_fl.stress.settings import StressSettings
 from haihe_fl.stress.spillover import Enterprises, Spillover, Strength, spill
 from haihe_fl.stress.tail import Tail, tails
+from haihe_fl.stress.tiles import Spread
 
 Floats = NDArray[np.float64]
 Step = Callable[[str, int, int], None]
@@ -53,6 +54,7 @@ class _Asked:
     catalogue: ScenarioCatalogue
     satellite: Satellite
     step: Step
+    spread_over: Spread | None
 
     @property
     def strength(self) -> Strength:
@@ -75,6 +77,7 @@ def run_chain(
     catalogue: ScenarioCatalogue | None = None,
     satellite: Satellite | None = None,
     step: Step = lambda *_: None,
+    spread_over: Spread | None = None,
 ) -> ChainResult:
     """Run one scenario through the chain.
 
@@ -92,6 +95,8 @@ def run_chain(
         Which steps, and how.
     step : callable
         Told of progress.
+    spread_over : optional
+        Who computes the draws (`haihe_fl.stress.workers`); threads here, if left out.
 
     Raises
     ------
@@ -118,6 +123,7 @@ def run_chain(
         catalogue,
         satellite,
         step,
+        spread_over,
     )
     on, notes = _steps(inputs, chain)
     step("scenario", 0, 1)
@@ -252,6 +258,7 @@ def _draws(asked: _Asked, options: DrawSettings, uplift: Floats) -> LossDraws:
         asked.stress,
         options,
         impaired_pd=_impaired(asked),
+        spread_over=asked.spread_over,
     )
     factor = (1.0 + uplift).astype(np.float32)
     # A draw's quarters get its chance part in proportion, so that they add up to its loss.
