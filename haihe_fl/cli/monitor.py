@@ -1,5 +1,6 @@
 """``haihe monitor``: the indicators of early warning, and a demonstration on invented firms."""
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -10,8 +11,14 @@ from haihe_fl.i18n import tr
 app = typer.Typer(
     help=tr("Monitoring after the loan, early warning.", "贷后监测与预警。"), no_args_is_help=True
 )
-SHOWN = ("precision", "recall", "specificity", "mcc", "alerts_per_100", "auc", "brier_skill")
-FIT_QUARTERS, QUARTERS = 12, 20
+
+
+class Grouping(StrEnum):
+    """What the figures of the demonstration may be divided by."""
+
+    SECTOR = "sector"
+    SIZE = "size"
+    DISTRICT = "district"
 
 
 @app.command("show", help=tr("The 32 indicators and their thresholds.", "列出 32 项指标及其阈值。"))
@@ -97,96 +104,34 @@ def demo(
     latest: Annotated[
         int, typer.Option(min=0, max=100, help=tr("Alerts to show.", "显示的预警条数。"))
     ] = 8,
+    by: Annotated[
+        Grouping,
+        typer.Option(help=tr("Groups to show; JSON has all.", "显示的分组;JSON 含全部分组。")),
+    ] = Grouping.SECTOR,
     json: JsonOption = False,
 ) -> None:
     """Judge the shipped rules, a PD threshold and silence on the same firm-quarters."""
-    facts = _judge(firms, seed, latest)
+    from haihe_fl.monitoring.facts import trial_facts
+    from haihe_fl.monitoring.trial import run_trial
+
+    facts = trial_facts(run_trial(firms, seed), seed=seed, latest=latest)
     if json:
         show_json(facts)
-    else:
-        _print(facts)
-
-
-def _judge(firms: int, seed: int, latest: int) -> dict[str, Any]:
-    """Return alerts and measures; the threshold is fixed on quarters before the judged ones."""
-    import numpy as np
-
-    from haihe_fl.monitoring.alerts import alert_states, raise_alerts
-    from haihe_fl.monitoring.indicators import load_indicators
-    from haihe_fl.monitoring.synthetic import synthetic_panel
-    from haihe_fl.monitoring.warning import (
-        choose_threshold,
-        evaluate_warning,
-        events,
-        lead_times,
-        out_of_time,
-    )
-
-    catalogue = load_indicators()
-    panel = synthetic_panel(firms, 3 * QUARTERS, seed=seed)
-    grades = catalogue.grade(panel.values)
-    states = alert_states(catalogue, grades, panel.pd, panel.days)
-    raised = raise_alerts(catalogue, grades, panel.pd, panel.days)
-    ends = np.arange(2, 3 * QUARTERS, 3)
-    failed = panel.default_month >= 0
-    event, judged = events(np.where(failed, panel.default_month // 3, -1), QUARTERS)
-    fit, test = out_of_time(QUARTERS, FIT_QUARTERS)
-    pd, here = panel.pd[:, ends], judged & test
-    threshold = choose_threshold(pd[judged & fit], event[judged & fit], 0.30)
-    with np.errstate(invalid="ignore"):
-        over = panel.pd >= threshold
-    late = failed & (panel.default_month >= 3 * FIT_QUARTERS)
-    day = np.where(late, 30.0 * panel.default_month, np.nan)
-    firm = np.repeat(np.arange(firms)[:, None], QUARTERS, axis=1)
-    reports = {}
-    for name, flags in (("rules", states.any), ("pd", over), ("nobody", np.zeros_like(over))):
-        leads = lead_times(flags, panel.days, day)
-        report = evaluate_warning(
-            flags[:, ends][here],
-            event[here],
-            firm[here],
-            probability=None if name == "nobody" else pd[here],
-            lead_days=leads,
-            seed=seed,
+        return
+    _print(facts)
+    _print_score(facts)
+    _print_costs(facts)
+    _print_groups(facts, "size_class" if by is Grouping.SIZE else by.value)
+    out.print(
+        tr(
+            "Never warning has an accuracy of "
+            f"{facts['warnings']['rules']['null_accuracy']:.1%}: accuracy says nothing "
+            "here; read precision, recall and MCC. All figures are of invented firms.",
+            "从不预警的准确率即为 "
+            f"{facts['warnings']['rules']['null_accuracy']:.1%}:此处准确率没有意义,"
+            "请看精确率、召回率和 MCC。全部数字均来自虚构企业。",
         )
-        values = {f: _value(report, f) for f in ("accuracy", "null_accuracy", "base_rate", *SHOWN)}
-        spans = {f: tuple(i) for f, i in report.intervals.items() if f in values}
-        reports[name] = {
-            **values,
-            "intervals": spans,
-            "warned": len(leads),
-            "defaults": int(late.sum()),
-            "lead_days": _finite(report.lead_days),
-        }
-    return {
-        "synthetic": True,
-        "firms": firms,
-        "seed": seed,
-        "firm_quarters": int(here.sum()),
-        "pd_threshold": _finite(threshold),
-        "alerts": {r: sum(a.rule == r for a in raised) for r in ("red", "ambers", "pd")},
-        "latest": [
-            {
-                "firm": a.firm,
-                "day": a.day,
-                "rule": a.rule,
-                "reason": a.reason.model_dump(),
-                "owner": a.owner.model_dump(),
-                "due": a.due,
-                "outcome": a.outcome,
-            }
-            for a in raised[len(raised) - latest :]
-        ],
-        "warnings": reports,
-    }
-
-
-def _value(report: Any, figure: str) -> float | None:
-    return _finite(getattr(report if hasattr(report, figure) else report.confusion, figure))
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if abs(value) < float("inf") else None
+    )
 
 
 def _print(facts: dict[str, Any]) -> None:
@@ -205,7 +150,6 @@ def _print(facts: dict[str, Any]) -> None:
         ],
     )
     reports = facts["warnings"]
-    some = reports["rules"]
     shown = {
         "accuracy": tr("accuracy", "准确率"),
         "base_rate": tr("base rate", "基准违约率"),
@@ -227,10 +171,10 @@ def _print(facts: dict[str, Any]) -> None:
         ),
         (
             tr("median lead, days", "中位提前天数"),
-            *(_number(r["lead_days"], ".0f") for r in reports.values()),
+            *(_number(r["lead_days"], 0) for r in reports.values()),
         ),
     ]
-    limit = _number(facts["pd_threshold"], ".3f")
+    limit = _number(facts["pd_threshold"])
     show_table(
         tr(
             f"How good? {facts['firm_quarters']} quarters of {facts['firms']} SYNTHETIC firms; "
@@ -246,24 +190,131 @@ def _print(facts: dict[str, Any]) -> None:
         ],
         rows,
     )
+
+
+def _print_score(facts: dict[str, Any]) -> None:
+    score, stable = facts["calibration"], facts["stability"]
+    slope, shift = _cell(score, "slope"), _cell(score, "intercept")
+    ece, chance = _number(score["ece"]), _number(score["ece_chance"])
+    psi, expected = _number(stable["psi"]), _number(stable["chance"])
+    band = tr(
+        stable["band"],
+        {"stable": "稳定", "watch": "需关注", "shifted": "已漂移"}[stable["band"]],
+    )
     out.print(
         tr(
-            f"Never warning has an accuracy of {some['null_accuracy']:.1%}: accuracy says nothing "
-            "here; read precision, recall and MCC. All figures are of invented firms.",
-            f"从不预警的准确率即为 {some['null_accuracy']:.1%}:此处准确率没有意义,"
-            "请看精确率、召回率和 MCC。全部数字均来自虚构企业。",
+            f"PD as a score: calibration slope {slope}, ideal 1; intercept {shift}, ideal 0; "
+            f"ECE {ece}, at least {chance} by chance. PSI from the fixing to the judged "
+            f"quarters {psi}, {band}, {expected} by chance.",
+            f"违约概率评分:校准斜率 {slope}(理想 1),截距 {shift}(理想 0);ECE {ece}"
+            f"(偶然至少 {chance})。定阈期至评判期 PSI {psi},{band}(偶然 {expected})。",
+        ),
+        highlight=False,
+    )
+
+
+def _print_costs(facts: dict[str, Any]) -> None:
+    costs, limit = facts["costs"], _number(facts["pd_threshold"])
+    rows = []
+    for points in zip(*costs.values(), strict=True):
+        ours = [p["cost"] for p in points]
+        values = [*ours, points[0]["never"], points[0]["always"]]
+        cells = [f"{'*' if v == min(values) else ''}{v:.1f}" for v in values]
+        rows.append((f"{points[0]['ratio']:g}", *cells))
+    show_table(
+        tr(
+            "Cost per 100 firms judged, in false alerts, by ratio r of the cost of a missed "
+            "default to that of a false alert (* cheapest)",
+            "每百户次成本(以误报计),按漏报与误报成本之比 r(* 最低)",
+        ),
+        [
+            Column("r", right=True),
+            Column(tr("rules", "规则"), right=True),
+            Column(f"PD ≥ {limit}", right=True),
+            Column("PD ≥ 1/(1+r)", right=True),
+            Column(tr("never", "从不"), right=True),
+            Column(tr("always", "总是"), right=True),
+        ],
+        rows,
+    )
+    low, high = facts["worth"]["rules"]
+    if low is not None and (high is None or low < high):
+        most = "∞" if high is None else f"{high:.1f}"
+        out.print(
+            tr(
+                f"The shipped rules beat never and always warning for r from {low:.1f} to {most}.",
+                f"r 在 {low:.1f} 至 {most} 之间时,内置规则优于从不预警和总是预警。",
+            ),
+            highlight=False,
         )
+    else:
+        out.print(
+            tr(
+                "The shipped rules beat never and always warning at no r.",
+                "无论 r 为何值,内置规则都不优于从不预警或总是预警。",
+            )
+        )
+
+
+def _print_groups(facts: dict[str, Any], by: str) -> None:
+    from haihe_fl.data.titles import value_title
+    from haihe_fl.monitoring.breakdown import LEAST_FIRMS
+
+    name = {
+        "sector": tr("sector", "行业"),
+        "size_class": tr("size", "规模"),
+        "district": tr("district", "区"),
+    }[by]
+    show_table(
+        tr(f"Shipped rules by {name}, firm-quarters", f"内置规则,按{name},户季"),
+        [
+            Column(name),
+            Column(tr("firms", "企业"), right=True),
+            Column(tr("recall, Wilson 95 %", "召回率,Wilson 95%")),
+            Column(tr("precision, 95 %", "精确率,95%")),
+        ],
+        [
+            (
+                f"{value_title(by, g['group'])}{'*' if g['small'] else ''}",
+                g["firms"],
+                _rate(g["recall"]),
+                _rate(g["precision"]),
+            )
+            for g in facts["breakdown"]["rules"][by]
+        ],
+    )
+    out.print(
+        tr(
+            f"* A rate rests on fewer than {LEAST_FIRMS} firms. The groups are drawn at random: "
+            "what differs is chance.",
+            f"* 某比率所依据的企业不足 {LEAST_FIRMS} 家。分组随机抽取,差异均属偶然。",
+        ),
+        highlight=False,
+    )
+
+
+def _rate(rate: dict[str, Any]) -> str:
+    if rate["value"] is None:
+        return "–"
+    low, high = rate["interval"]
+    return (
+        f"{rate['hits']}/{rate['trials']} {_number(rate['value'], 2)} "
+        f"{_number(low, 2)}–{_number(high, 2)}"
     )
 
 
 def _cell(report: dict[str, Any], figure: str) -> str:
     value, span = report[figure], report["intervals"].get(figure)
+    places = 1 if figure == "alerts_per_100" else 3
+    if value is None or span is None or span[0] == span[1]:
+        return _number(value, places)
+    return f"{_number(value, places)} ({_number(span[0], places)}–{_number(span[1], places)})"
+
+
+def _number(value: float | None, places: int = 3) -> str:
+    """Write a number without the zero before its point, so that tables fit 80 columns."""
     if value is None:
         return "–"
-    if span is None:
-        return _number(value, ".3f")
-    return f"{value:.3f} ({span[0]:.3f}–{span[1]:.3f})"
-
-
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
+    text = f"{value:.{places}f}"
+    short = places > 1 and text.lstrip("-").startswith("0.")
+    return text.replace("0.", ".", 1) if short else text

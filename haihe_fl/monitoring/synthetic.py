@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from haihe_fl.data.synth.config import categories
+from haihe_fl.data.synth.economy import DISTRICT_SHARE, SECTOR_SHARE
 from haihe_fl.monitoring.indicators import IndicatorCatalogue, load_indicators
 
 Floats = NDArray[np.float64]
@@ -17,6 +19,7 @@ LEAD_MONTHS = {"finance": 9, "tax_social": 7, "legal_registry": 4, "credit": 3, 
 """How long before the default the indicators of a dimension begin to worsen."""
 SHOWN = 0.25  # chance that a failing firm shows an indicator at all
 SILENT = 0.3  # share of failing firms that show nothing
+SIZE_SHARE = (0.6, 0.3, 0.1)  # micro, small, medium
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +36,16 @@ class MonitoringPanel:
         Month of the default; -1 for none within the panel.
     days : ndarray of int, shape (months,)
         Day of each month's report, 30 apart.
+    groups : dict of str to ndarray of str, shape (firms,)
+        ``sector``, ``size_class`` and ``district`` of each firm, drawn without regard to anything
+        else: any difference between these groups is chance.
     """
 
     values: Floats
     pd: Floats
     default_month: NDArray[np.int64]
     days: NDArray[np.int64]
+    groups: dict[str, NDArray[np.str_]]
 
 
 def synthetic_panel(
@@ -102,7 +109,14 @@ def synthetic_panel(
     values[gone] = np.nan
     pd[gone] = np.nan
     known = np.where(default < months, default, -1)
-    return MonitoringPanel(values, pd, known.astype(np.int64), 30 * t.astype(np.int64))
+    # A stream of their own: the groups change nothing of the panel.
+    draw = np.random.default_rng(np.random.SeedSequence([seed, 44]))
+    shares = {"sector": SECTOR_SHARE, "size_class": SIZE_SHARE, "district": DISTRICT_SHARE}
+    groups = {
+        f: np.asarray(draw.choice(np.array(categories(f)), firms, p=np.asarray(share)))
+        for f, share in shares.items()
+    }
+    return MonitoringPanel(values, pd, known.astype(np.int64), 30 * t.astype(np.int64), groups)
 
 
 def _values(catalogue: IndicatorCatalogue, worse: Floats, rng: np.random.Generator) -> Floats:

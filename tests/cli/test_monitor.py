@@ -1,6 +1,7 @@
 """``haihe monitor`` and ``haihe satellite`` from the command line."""
 
 import json
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +68,33 @@ def test_the_demo_says_that_its_firms_are_invented() -> None:
     assert done.exit_code == 0
     for words in ("SYNTHETIC", "never warning", "accuracy says nothing", "invented firms"):
         assert words in " ".join(done.output.split()), words
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_demo_fits_80_columns_and_shows_every_measure(
+    language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_language(language)
+    monkeypatch.setenv("COLUMNS", "80")
+    names = {
+        "en": {"sector": "port logistics", "size": "micro", "district": "Hongqiao"},
+        "zh": {"sector": "港口物流", "size": "微型", "district": "红桥区"},
+    }[language]
+    for by, name in names.items():
+        done = haihe("monitor", "demo", "--firms", "2000", "--latest", "0", "--by", by)
+        assert done.exit_code == 0, done.output
+        words = {"en": ("slope", "ECE", "PSI", "never"), "zh": ("斜率", "ECE", "PSI", "从不")}
+        for word in (name, *words[language], "PD ≥ 1/(1+r)"):
+            assert word in done.output, word
+        wide = [text_columns(line) for line in done.output.splitlines()]
+        assert max(wide) <= 80
+        # A cell that had to be folded leaves a row without a name.
+        rows = [line for line in done.output.splitlines() if line.startswith("│ ")]
+        assert len(rows) > 20 and all(line[1:6].strip("│ ") for line in rows)
+
+
+def text_columns(line: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line)
 
 
 def test_satellite_estimate_writes_what_a_stress_test_reads(tmp_path: Path) -> None:
