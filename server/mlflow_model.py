@@ -12,8 +12,8 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel
 
+from haihe_fl.models.base import RiskModel
 from haihe_fl.scorecard.scale import ScoreScale
-from server.registry import read_model
 from server.scoring import ModelInfo, ScoringService
 
 
@@ -22,7 +22,7 @@ class HaiheScorer(PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Read model and scale from the artifacts."""
-        model = read_model(Path(context.artifacts["model"]).read_bytes())
+        model = RiskModel.from_bytes(Path(context.artifacts["model"]).read_bytes())
         scale = ScoreScale.model_validate_json(Path(context.artifacts["scale"]).read_text("utf-8"))
         info = ModelInfo(
             name="pyfunc",

@@ -5,9 +5,6 @@ stands as a tag and is checked again when the model is loaded.
 """
 
 import hashlib
-import importlib
-import io
-import json
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -15,8 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from haihe_fl.errors import IntegrityError, UserError
 from haihe_fl.models.base import RiskModel
@@ -26,7 +21,6 @@ from server.mlflow_store import experiment, log_pyfunc, quiet_mlflow, register
 from server.scoring import ModelInfo
 
 DEFAULT_NAME = "haihe-risk"
-FAMILIES = {"additive": "haihe_fl.models.additive", "neural": "haihe_fl.models.neural"}
 
 
 @dataclass(frozen=True)
@@ -37,20 +31,6 @@ class RegisteredRun:
     name: str
     version: str
     model_fingerprint: str
-
-
-def read_model(data: bytes) -> RiskModel:
-    """Rebuild a model, importing its family if it is one of ours."""
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            family = json.loads(archive["__header__"].tobytes())["family"]
-        if family not in RiskModel.families and family in FAMILIES:
-            importlib.import_module(FAMILIES[family])
-    except ImportError:
-        raise
-    except Exception:
-        pass  # from_bytes says what is wrong
-    return RiskModel.from_bytes(data)
 
 
 def record_run(
@@ -162,7 +142,7 @@ def load_model(
             zh=f"模型 {name} 版本 {found.version} 与登记时不一致:文件缺失或指纹不符;"
             "请恢复文件或重新训练",
         )
-    model = read_model(data)
+    model = RiskModel.from_bytes(data)
     prefix = "fingerprint."
     return model, ModelInfo(
         name=name,

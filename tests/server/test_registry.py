@@ -12,7 +12,7 @@ from haihe_fl.models.base import RiskModel
 from haihe_fl.scorecard.scale import load_scale
 from haihe_fl.workspace import Workspace
 from server.mlflow_store import quiet_mlflow
-from server.registry import load_model, read_model, record_run
+from server.registry import load_model, record_run
 from server.scoring import ScoringService
 
 GOOD: dict[str, Any] = {"debt_ratio": 0.2, "sales_growth": 30, "sector": "biotech"}
@@ -145,9 +145,9 @@ def test_artifacts_must_stay_inside(workspace: Workspace, toy: RiskModel) -> Non
 
 
 def test_foreign_bytes_are_no_model(toy: RiskModel) -> None:
-    assert read_model(toy.to_bytes()).fingerprint == toy.fingerprint
+    assert RiskModel.from_bytes(toy.to_bytes()).fingerprint == toy.fingerprint
     with pytest.raises(IntegrityError):
-        read_model(b"PK\x03\x04 nonsense")
+        RiskModel.from_bytes(b"PK\x03\x04 nonsense")
 
 
 def test_telemetry_is_off_and_scoring_needs_no_mlflow() -> None:
